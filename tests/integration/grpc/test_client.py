@@ -154,7 +154,7 @@ class TestErrors:
             await client.call("test.Echo.Echo", {"a": 1})
 
     async def test_a_stream_has_no_other_argument(self, client: Any) -> None:
-        with pytest.raises(EncodeError, match="takes a stream, and by gRPC nothing beside it"):
+        with pytest.raises(EncodeError, match="takes a stream, and over gRPC no other argument"):
             await client.call("test.Echo.Sum", b"5", iter([b"1"]))
 
 

@@ -95,7 +95,7 @@ async def test_a_call_of_grpc_by_http1_is_told_the_way(authority: Authority) -> 
         async with await HttpClient.to(address, ssl=context, server_hostname="localhost") as client:
             answer = await client.ask("POST", ECHO, b"\0\0\0\0\0", Content_Type="application/grpc+proto")
             assert answer.status == 505
-            assert "name h2 by ALPN" in answer.value["detail"]
+            assert "offer h2 by ALPN" in answer.value["detail"]
 
 
 async def test_a_certificate_identifies_the_caller_of_each_call(authority: Authority) -> None:

@@ -193,7 +193,7 @@ async def test_a_slow_handler_holds_its_peer() -> None:
         ({"timeout_ms": -1}, "timeout_ms is -1, it must be a number from 0"),
         ({"a": 1, "b": 2}, ENVELOPE),
         ({"value": 1, "arguments": {}}, ENVELOPE),
-        ([], "an envelope is one object, this message is not"),
+        ([], "an envelope must be one object, this message is not"),
     ],
 )
 async def test_an_envelope_of_another_form_is_refused_before_it_is_decoded(

@@ -141,7 +141,7 @@ async def test_invalid_status_is_an_error(status: Any) -> None:
 MISUSES: dict[str, tuple[Event, ...]] = {
     "without a response": (),
     "before the end of its response": (start(),),
-    "has begun its response twice": (start(), start()),
+    "has sent http.response.start twice": (start(), start()),
     "a body before http.response.start": (part(),),
     "which is no event of a response": ({"type": "http.response.push"},),
     "is shorter than its Content-Length, 5": (start(content_length="5"), part(b"abc")),

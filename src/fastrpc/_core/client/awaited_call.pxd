@@ -12,7 +12,7 @@ from fastrpc._core.io.engine cimport Engine
 @cython.final
 cdef class AwaitedCall(ClientCall):
     cdef:
-        # The state of the coroutine, the object it waits on, and the coroutine that does the work on the slow path.
+        # The phase of the coroutine; the future or coroutine it waits on; the coroutine that does the work on the slow path.
         int phase
         object future
         object inner

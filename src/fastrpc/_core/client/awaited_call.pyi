@@ -10,7 +10,7 @@ from fastrpc.errors import DeadlineExceededError, EncodeError
 
 @final
 class AwaitedCall(ClientCall):
-    """A call that a task awaits: nothing is sent before the first step."""
+    """A call that a task awaits. The first step sends it."""
 
     cr_running: bool
     cr_frame: None
@@ -18,7 +18,7 @@ class AwaitedCall(ClientCall):
 
     @property
     def cr_await(self) -> Any:
-        """The object it waits on, or None."""
+        """The future or coroutine that the call waits on, or None."""
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
     def __iter__(self) -> Generator[Any, Any, Any]: ...
@@ -32,12 +32,12 @@ class AwaitedCall(ClientCall):
         value: BaseException | object = None,
         traceback: TracebackType | None = None,
     ) -> Any:
-        """Raise an exception at the await of the call: the handler is cancelled, and the exception propagates."""
+        """Raise an exception where the task awaits the call: the handler is cancelled, and the exception propagates."""
 
     def close(self) -> None:
-        """End without a result: a call under way is cancelled on the server."""
+        """End without a result; cancel a running call on the server."""
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
-        """Wait, in an interceptor."""
+        """Sleep, for an interceptor."""
 
     # For calls that begin as they are made
 
@@ -70,20 +70,20 @@ class AwaitedCall(ClientCall):
         """The positional and keyword arguments if one of them is a stream of messages, else None."""
 
     def _finish_unpacked(self) -> Any:
-        """Return the result of the answer, now that it is decompressed."""
+        """Return the result of an answer whose decompression has ended."""
 
     def _await_output(self, session: Any, future: Future[None]) -> bool:
-        """Have a future completed once the output of a connection was sent; return whether there is any output."""
+        """Complete a future when all output of a connection is sent; return False if there is no output."""
 
     def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
-        """Return attempt `number`, a coroutine; for a stream, an attempt for `_begin`. The call may run from now on."""
+        """Return attempt `number` as a coroutine or, for a stream, as the argument of `_begin`. It may run now."""
 
     @property
     def _to_pack(self) -> tuple[Compressor, bytes]:
         """The compressor and the encoded arguments, which are to be compressed in slices."""
 
     def _stream_to_pack(self) -> tuple[Compressor, bytes] | None:
-        """Return `_to_pack` of the attempt of a stream; None if its arguments are compressed as it begins."""
+        """Return what `_to_pack` returns, for the attempt of a stream; None if `_begin` compresses its arguments."""
 
     def _not_packed(self, error: Exception) -> DeadlineExceededError | EncodeError:
         """Return the error of an attempt whose arguments were not compressed in time, or failed to be compressed."""
@@ -106,12 +106,12 @@ class AwaitedCall(ClientCall):
         """Send the attempt; `sign`, a future, is done at the first sign of the server."""
 
     def _give_up(self, error: BaseException | None = None) -> None:
-        """End the attempt unless it is over: it is no longer wanted."""
+        """Cancel the attempt, which is no longer wanted, unless it has ended."""
 
     @property
     def _is_over(self) -> bool:
-        """Whether the attempt ended, by its answer or otherwise."""
+        """Whether the attempt has ended, with an answer or without one."""
 
     @property
     def _is_chosen(self) -> bool:
-        """Whether its stream takes its messages."""
+        """Whether the stream uses this attempt and receives its messages."""

@@ -1,4 +1,4 @@
-"""A call of ours that a task awaits: `client.call`, `request` and `notify` return it, and a stream has one per attempt.
+"""A client's call that a task awaits. `client.call`, `request` and `notify` return it; a stream has one per attempt.
 
 ::
 
@@ -6,12 +6,11 @@
       (the answer comes) OwnCalls.on_response → settle → the future wakes the task
     …                    AwaitedCall.resume  decodes the answer in the caller's own turn
 
-A compiled object in place of a coroutine: no frame, no StopIteration, one C future for which the task waits. Tasks have
-a fast path for the loop's own futures that other futures lack. The object answers `PyIter_Send` through its type slot,
-so awaiting it makes no StopIteration. It is registered as `collections.abc.Coroutine`, so `TaskGroup.create_task`
-accepts it.
+It is a compiled object in place of a coroutine: it has no frame, and the task waits for one C future, for which tasks
+have a fast path. The type slot of `PyIter_Send` steps the object, so awaiting it raises no StopIteration. The class is
+registered as `collections.abc.Coroutine`, so `TaskGroup.create_task` accepts its objects.
 
-The call of a stream is never stepped: the stream (`client_stream`) starts its attempts.
+The call of a stream is never stepped. The stream (`client_stream`) starts its attempts.
 """
 
 import asyncio
@@ -46,7 +45,7 @@ cdef enum:
     PHASE_WAITING = 1
     PHASE_DELEGATING = 2
     PHASE_CLOSED = 3
-    # The call was sent by `_start`: nothing awaits it, and `inner` is the function to call if its answer needs more
+    # `_start` sent the call, and no task awaits it. `inner` is the function to call if its answer needs more
     # work.
     PHASE_STARTED = 4
 
@@ -55,10 +54,10 @@ cdef object Future = asyncio.Future
 
 @cython.final
 cdef class AwaitedCall(ClientCall):
-    """A call that a task awaits: nothing is sent before the first step."""
+    """A call that a task awaits. The first step sends it."""
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception at the await of the call: the handler is cancelled, and the exception propagates."""
+        """Raise an exception where the task awaits the call: the handler is cancelled, and the exception propagates."""
         if self.phase == PHASE_DELEGATING:
             if value is None and isinstance(kind, BaseException):
                 return _thrown(self, kind)
@@ -76,7 +75,7 @@ cdef class AwaitedCall(ClientCall):
         raise value.with_traceback(traceback) if traceback is not None else value
 
     def close(self):
-        """End without a result: a call under way is cancelled on the server."""
+        """End without a result; cancel a running call on the server."""
         if self.phase == PHASE_DELEGATING:
             self.inner.close()
         elif self.phase == PHASE_WAITING or self.phase == PHASE_STARTED:
@@ -105,7 +104,7 @@ cdef class AwaitedCall(ClientCall):
 
     @property
     def cr_await(self):
-        """The object it waits on, or None."""
+        """The future or coroutine that the call waits on, or None."""
         return self.inner if self.phase == PHASE_DELEGATING else self.future
 
     cdef int step(self, object value, PyObject** result) except -1:
@@ -162,14 +161,14 @@ cdef class AwaitedCall(ClientCall):
         if inner is not None:
             return self.delegate(inner, result)
         if self.verb == VERB_NOTIFY:
-            # A notification that was handed over says nothing about the health of its endpoint.
+            # A notification has no answer, so it says nothing about the health of its endpoint.
             self.drop()
             return give(None, result)
         return self.wait(result)
 
     @cython.final
     cdef object _sent(self):
-        """Send the request and return None; if other work has to be done before, return the coroutine of the runner."""
+        """Send the request and return None; if it cannot be sent yet, return the coroutine of the runner."""
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
         cdef Engine session = self.session
@@ -243,7 +242,9 @@ cdef class AwaitedCall(ClientCall):
 
     @cython.nonecheck(False)
     cdef bint send_on(self, Engine session, uint64_t now) except -1:
-        """Send on a connection; the call keeps its data for another attempt. False: compress its arguments first."""
+        """Send the call on a connection; return False if its arguments have to be compressed first.
+
+        The call keeps its data for another attempt."""
         cdef CallingPart part = <CallingPart>session.calling
         cdef bytes payload
         cdef EncodedRequest encoded
@@ -280,7 +281,7 @@ cdef class AwaitedCall(ClientCall):
             return self._settle_stream()
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
-        # The outcome is reported now and not by the task, which may never continue.
+        # The outcome is reported here: the task may never continue.
         try:
             if self.endpoint_state is not None:
                 self.leave(self.failure, self.ended_ns)
@@ -302,7 +303,7 @@ cdef class AwaitedCall(ClientCall):
             try:
                 self.future.set_result(None)
             except InvalidStateError:
-                # The task was cancelled in this turn of the loop, and is notified of that first.
+                # The task was cancelled in this turn of the loop: the cancellation comes first.
                 pass
         return 0
 
@@ -334,7 +335,7 @@ cdef class AwaitedCall(ClientCall):
         return value
 
     cdef int abandon(self, int reason, object error) except -1:
-        """Give the call up: the server is notified, later input for it is dropped."""
+        """Give the call up: notify the server, and drop later input for the call."""
         if self.batch is not None:
             return (<BatchCall>self.batch).abandon(self, reason)
         if self.streaming is not None:
@@ -364,13 +365,13 @@ cdef class AwaitedCall(ClientCall):
         return 0
 
     def sleep(self, seconds):
-        """Wait, in an interceptor."""
+        """Sleep, for an interceptor."""
         return slept(seconds)
 
     # For the runner
 
     def _await_output(self, Engine session not None, future not None):
-        """Have a future completed once the output of a connection was sent; return whether there is any output."""
+        """Complete a future when all output of a connection is sent; return False if there is no output."""
         cdef CallingPart part = <CallingPart>session.calling
         if not part.output_waits():
             return False
@@ -384,13 +385,13 @@ cdef class AwaitedCall(ClientCall):
         return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
 
     def _finish_unpacked(self):
-        """Return the result of the answer, now that it is decompressed."""
+        """Return the result of an answer whose decompression has ended."""
         if self.answer is None or self.answer_compressor:
             raise RuntimeError(f"the answer of {self.route.method} is missing, or still compressed")
         return self.finish()
 
     def _attempt_on(self, Engine session not None, int number):
-        """Return attempt `number`, a coroutine; for a stream, an attempt for `_begin`. The call may run from now on."""
+        """Return attempt `number` as a coroutine or, for a stream, as the argument of `_begin`. It may run now."""
         cdef AwaitedCall attempt = AwaitedCall.__new__(AwaitedCall)
         attempt.become_attempt(self, session, number)
         self._may_have_run = True
@@ -398,7 +399,7 @@ cdef class AwaitedCall(ClientCall):
             attempt.streaming = new_streaming(NULL)
             attempt.phase = PHASE_CLOSED
         elif isinstance(self.prepared, EncodedRequest):
-            # The first attempt takes the prepared arguments over.
+            # The first attempt becomes the owner of the prepared arguments.
             attempt.prepared, self.prepared = self.prepared, None
         return attempt
 
@@ -410,7 +411,7 @@ cdef class AwaitedCall(ClientCall):
         return self.options.compressor, (<EncodedRequest?>self.prepared).payload
 
     def _stream_to_pack(self):
-        """Return `_to_pack` of the attempt of a stream; None if its arguments are compressed as it begins."""
+        """Return what `_to_pack` returns, for the attempt of a stream; None if `_begin` compresses its arguments."""
         cdef CallingPart part = <CallingPart>self.session.calling
         cdef bytes payload
         if self.options.compressor is None:
@@ -444,7 +445,7 @@ cdef class AwaitedCall(ClientCall):
         return sending
 
     def _check_connection(self):
-        """Raise if the connection closed or takes no more calls, now that the arguments are compressed."""
+        """Raise if the connection closed or stopped taking calls while the arguments were compressed."""
         cdef Engine session = self.session
         if session.is_closed:
             why = "it closed while the arguments were compressed"
@@ -455,7 +456,7 @@ cdef class AwaitedCall(ClientCall):
     # The attempt of a stream
 
     cdef bint choose(self) except -1:
-        """Handle a sign of the server: return whether the stream takes this attempt. If not, cancel the attempt."""
+        """Handle the server's first sign: return whether the stream uses this attempt; cancel the attempt otherwise."""
         if self.streaming.is_chosen:
             return True
         if not (<ClientStream>self.streaming.stream).take_attempt(self):
@@ -466,7 +467,7 @@ cdef class AwaitedCall(ClientCall):
         return True
 
     def _begin(self, ClientStream stream not None, sign=None, pick=None):
-        """Send the attempt, which notifies the stream from now on; `sign`, a future, is done at the server's first sign.
+        """Send the attempt. From now on it notifies the stream. The server's first sign completes the future `sign`.
 
         Raises:
             TypeError: the arguments do not fit the method.
@@ -486,29 +487,29 @@ cdef class AwaitedCall(ClientCall):
         self.streaming.stream = <PyObject*>stream
         stream.attach(self)
         try:
-            # Set before the attempt is sent: an attempt may end at once, and then reports to the endpoint set.
+            # Set before the attempt is sent: sending may end the attempt, which then reports to the endpoint set.
             self.streaming.pick = pick
             self.session.now = now
             part.start(self, payload)
         except BaseException as error:
-            # The maker of the attempt takes the pick back.
+            # The caller gives the pick back.
             self.streaming.pick = None
             self.streaming.detach(self)
             self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
             raise
 
     def _give_up(self, error=None):
-        """End the attempt unless it is over: it is no longer wanted."""
+        """Cancel the attempt, which is no longer wanted, unless it has ended."""
         self.abandon(CANCEL_USER, error)
 
     @property
     def _is_over(self):
-        """Whether the attempt ended, by its answer or otherwise."""
+        """Whether the attempt has ended, with an answer or without one."""
         return bool(self.is_settled)
 
     @property
     def _is_chosen(self):
-        """Whether its stream takes its messages."""
+        """Whether the stream uses this attempt and receives its messages."""
         return self.streaming is not None and bool(self.streaming.is_chosen)
 
     cdef int _settle_stream(self) except -1:
@@ -516,7 +517,7 @@ cdef class AwaitedCall(ClientCall):
         if self.streaming.stream is not NULL:
             # The last other reference to the stream may be dropped meanwhile.
             stream = <ClientStream>self.streaming.stream
-        # Unread messages may turn out to be unreadable (`_count_end`).
+        # Decoding an unread message may still fail; `_count_end` counts the stream then.
         if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
             self.count_outcome(0)
         try:
@@ -528,7 +529,7 @@ cdef class AwaitedCall(ClientCall):
 
 
 cdef object _thrown(AwaitedCall call, object error):
-    """Raise an exception in the coroutine that finishes this call; that coroutine may convert the exception."""
+    """Raise an exception in the coroutine that finishes this call. The coroutine may convert the exception."""
     try:
         return call.inner.throw(error)
     except FastRPCError as raised:
@@ -545,25 +546,25 @@ cdef AwaitedCall new_stream_call(ClientStream stream):
 
 
 cdef int expire(ClientCall call, Engine session) except -1:
-    """The deadline of a call of ours passed: fail the call at once, and notify the server."""
-    # This does not use `was_handed`: written bytes that are not flushed are still sent, before the CANCEL.
+    """Fail a client's call whose deadline has passed, and notify the server."""
+    # `was_handed` would be wrong here: bytes that are written and not flushed are still sent, before the CANCEL.
     cdef bint handed = (<CallingPart>session.calling).was_written(call)
     (<CallingPart>session.calling).abandon(call, CANCEL_DEADLINE)
     return call.failed(call.overdue(session, handed))
 
 
 cdef int step_of(PyObject* call, PyObject* value, PyObject** result) except -1:
-    # The interpreter holds references to both for the length of the step.
+    # The interpreter holds references to both during the step.
     return (<AwaitedCall>call).step(<object>value, result)
 
 
 cdef object unawaited_name(PyObject* call):
-    # The interpreter holds a reference for the length of the operation.
+    # The interpreter holds a reference during the operation.
     return verb_of(<AwaitedCall>call) if (<AwaitedCall>call).phase == PHASE_NEW else None
 
 
 cdef str verb_of(AwaitedCall call):
-    """Return a call as a program writes it."""
+    """Return the text of a call as a program writes it, for messages."""
     verb = "call_many" if call.batch is not None else made_by(call)
     return f"Client.{verb}({'…' if call.route is None else call.route.method})"
 

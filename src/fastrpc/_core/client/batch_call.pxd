@@ -8,7 +8,7 @@ from fastrpc._core.wire.settings cimport WireSettings
 
 cdef class BatchMember(ClientCall):
     cdef:
-        # The call that represents the batch, as long as the member is under way.
+        # The call that represents the batch, while the member is in progress.
         ClientCall head
 
     cdef bint make_new(self) noexcept
@@ -16,11 +16,11 @@ cdef class BatchMember(ClientCall):
 
 cdef class BatchCall:
     cdef:
-        # The arguments of each call; whether errors are results.
+        # The arguments of each call; whether errors are returned among the results.
         list argument_tuples
         readonly bint returns_errors
 
-        # The calls under way on a connection, None before and after; the number of missing answers.
+        # The calls in progress on a connection, None before and after them; the number of missing answers.
         list members
         Py_ssize_t missing
 

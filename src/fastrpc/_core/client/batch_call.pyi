@@ -16,14 +16,14 @@ class BatchCall:
 
     @property
     def size(self) -> int:
-        """The number of its calls."""
+        """The number of calls in the batch."""
 
     @property
     def returns_errors(self) -> bool:
         """Whether errors are results."""
 
     def single(self, head: ClientCall, index: int) -> Any:
-        """Return one of the calls, to be made from its beginning within the batch's deadline."""
+        """Return one of the calls, to be made anew within the batch's deadline."""
 
     def attempted(self, head: ClientCall, index: int) -> Any:
-        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
+        """Return one of the calls for the runner to continue; the batch made its first attempt."""

@@ -1,4 +1,4 @@
-"""Many calls of ours at once, of either client, made by `call_many`: one write and one wake-up for all of them.
+"""The calls of one `call_many`, of both clients: one write and one wake-up for all of them.
 
 ::
 
@@ -23,7 +23,7 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 from fastrpc.errors import DeadlineExceededError, EncodeError, FastRPCError
 
 cdef enum:
-    # Most members that a client keeps, some 250 KiB.
+    # The most members that a client keeps for reuse, about 250 KiB.
     SPARE_MEMBERS = 512
 
 
@@ -32,7 +32,7 @@ cdef class BatchMember(ClientCall):
     """One call of a batch."""
 
     cdef bint make_new(self) noexcept:
-        """Reset an ordinary call; fields that `copy_options` and the table set may stay."""
+        """Reset a call for reuse, except the fields that `copy_options` and the call table always set."""
         if self.failure is not None or self.compressor or self.head is not None or not self.is_plain():
             return False
         self.id = 0
@@ -60,7 +60,7 @@ cdef class BatchMember(ClientCall):
 
 
 cdef int take_back(list spare, list members) except -1:
-    """Keep members of an ended batch, so that the next batch allocates none; `members` is not used afterwards."""
+    """Keep the members of an ended batch for the next batch. The caller must not use `members` afterwards."""
     cdef BatchMember member
     while members and len(spare) < SPARE_MEMBERS:
         member = <BatchMember>members.pop()
@@ -70,9 +70,9 @@ cdef int take_back(list spare, list members) except -1:
 
 
 def sent_failure(outcomes):
-    """Return the error of a batch as one attempt: the first error of a sent call, or None.
+    """Return the error that the batch reports as one attempt: the first error of a call that was sent, or None.
 
-    If no call was sent, this is the first error.
+    If no call was sent, it is the first error.
     """
     unsent = None
     is_sent = False
@@ -109,7 +109,7 @@ cdef class BatchCall:
         return head
 
     cdef list encoded(self, MethodRoute route):
-        """Encode the arguments of all calls. Where errors are results, arguments that cannot be encoded become errors."""
+        """Encode the arguments of all calls. If errors are returned, they replace arguments that cannot be encoded."""
         cdef Marshal marshal = route.marshal
         try:
             return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
@@ -152,14 +152,14 @@ cdef class BatchCall:
             return None
 
     cdef list too_late(self, object error):
-        """Return the results of calls that were not sent; None if their error is raised."""
+        """Return the results of calls whose time is over before they were sent; None if the error is raised instead."""
         if not self.returns_errors or not isinstance(error, DeadlineExceededError):
             return None
         mark_own(error)
         return [error] * len(self.argument_tuples)
 
     cdef list collected(self, list spare, bint* failed):
-        """Return the results of the calls, errors in place of values; `failed` is set if there is an error."""
+        """Return the results of the calls, with errors in place of values; set `failed` if there is an error."""
         cdef BatchMember member
         cdef list values = []
         for member in self.members:
@@ -203,15 +203,15 @@ cdef class BatchCall:
     # Implemented by the subclass that waits
 
     cdef ClientCall new_call(self):
-        """Return a call of the kind of the head, not awaited by anything yet."""
+        """Return a new call of the head's class, which nothing awaits yet."""
         raise NotImplementedError
 
     cdef int begin(self, ClientCall head, PyObject** result) except -1:
-        """The first step of the head."""
+        """Take the first step of the head."""
         raise NotImplementedError
 
     cdef int resume(self, ClientCall head, PyObject** result) except -1:
-        """All answers have come."""
+        """Continue the head: all answers have arrived."""
         raise NotImplementedError
 
     cdef int settle(self, ClientCall head) except -1:
@@ -219,7 +219,7 @@ cdef class BatchCall:
         return 0
 
     cdef int abandon(self, ClientCall head, int reason) except -1:
-        """The batch is given up."""
+        """Give the whole batch up."""
         return 0
 
     cdef int expire(self, ClientCall head) except -1:
@@ -230,17 +230,17 @@ cdef class BatchCall:
 
     @property
     def size(self):
-        """The number of its calls."""
+        """The number of calls in the batch."""
         return len(self.argument_tuples)
 
     def single(self, ClientCall head not None, Py_ssize_t index):
-        """Return one of the calls, to be made from its beginning within the batch's deadline."""
+        """Return one of the calls, to be made anew within the batch's deadline."""
         cdef ClientCall call = self.single_call(head, index)
         call.deadline_ns = head.deadline_ns
         return call
 
     def attempted(self, ClientCall head not None, Py_ssize_t index):
-        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
+        """Return one of the calls for the runner to continue; the batch made its first attempt."""
         cdef ClientCall call = self.single_call(head, index)
         call.copy_options(head)
         call.session = head.session

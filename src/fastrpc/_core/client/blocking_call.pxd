@@ -7,8 +7,8 @@ from libc.stdint cimport uint64_t
 
 cdef class BlockingCall(ClientCall):
     cdef:
-        # The session that its threads share. The wait of its thread, None for a stream; whether the session counts a stream
-        # among its users.
+        # The session of its connection, which threads share; the wait of its thread, None for a stream; whether the session
+        # counts a stream among its users.
         BlockingSession shared_session
         Wait wait
         bint is_used

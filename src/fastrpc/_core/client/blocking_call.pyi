@@ -8,7 +8,7 @@ class BlockingCall(ClientCall):
     """A call of a thread, or one attempt of it."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, in an interceptor: blocks the thread, as everything here does."""
+        """Block the thread for some seconds, for an interceptor."""
 
     # For the runner
 
@@ -23,7 +23,7 @@ class BlockingCall(ClientCall):
         """Return the answer to an attempt that was started, or raise its error."""
 
     def _cancel(self) -> None:
-        """Give up an attempt that another thread waits for, and release that thread."""
+        """Give up an attempt that another thread waits for, and wake that thread."""
 
     def _end_pick(self, error: BaseException | None) -> None:
         """Report the outcome of the attempt to the endpoint set, once."""

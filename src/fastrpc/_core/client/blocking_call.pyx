@@ -25,7 +25,7 @@ cdef class BlockingCall(ClientCall):
     """A call of a thread, or one attempt of it."""
 
     cdef int settle(self) except -1:
-        """Note the end of the call: its thread continues. The guard of the session is held."""
+        """Record the end of the call and wake its thread. The caller holds the session's guard."""
         cdef ClientStream stream = None
         if self.streaming is None:
             return 0 if self.wait is None else self.wait.came()
@@ -35,7 +35,7 @@ cdef class BlockingCall(ClientCall):
         if self.streaming.stream is not NULL:
             stream = <ClientStream>self.streaming.stream
             self.streaming.stream = NULL
-        # Unread messages may turn out to be unreadable (`_count_end`).
+        # Decoding an unread message may still fail; `_count_end` counts the stream then.
         if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
             self.count_outcome(0)
         return 0 if stream is None else stream.attempt_over(self)
@@ -77,7 +77,7 @@ cdef class BlockingCall(ClientCall):
         if self.endpoint_state is None:
             return 0
         if self.shared_session.stream.is_left_behind or (self.verb == VERB_NOTIFY and error is None):
-            # A notification that was handed over says nothing about the health of its endpoint.
+            # A notification has no answer, so it says nothing about the health of its endpoint.
             return self.drop()
         return self.leave(error, self.ended_ns or now_ns())
 
@@ -175,19 +175,19 @@ cdef class BlockingCall(ClientCall):
         return self.outcome()
 
     def _cancel(self):
-        """Give up an attempt that another thread waits for, and release that thread."""
+        """Give up an attempt that another thread waits for, and wake that thread."""
         if not self.is_settled:
             error = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
             # The answer or the deadline may come first: the session checks again, under its guard.
             self.shared_session.give_up_all([self], False, error)
 
     async def sleep(self, double seconds):
-        """Wait, in an interceptor: blocks the thread, as everything here does."""
+        """Block the thread for some seconds, for an interceptor."""
         time.sleep(seconds)
 
 
 cdef BlockingCall new_stream_call(ClientStream stream):
-    """Return the call of a stream, as interceptors see it."""
+    """Return the call that interceptors see for a stream."""
     cdef BlockingCall call = BlockingCall.__new__(BlockingCall)
     call.streaming = new_streaming(<PyObject*>stream)
     return call

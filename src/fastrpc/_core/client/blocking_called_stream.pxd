@@ -6,18 +6,18 @@ from fastrpc._core.client.client_stream cimport ClientStream, Gathered
 
 cdef class BlockingCalledStream(ClientStream):
     cdef:
-        # Whether the attempt ended; set under the guard of its session.
+        # Whether the attempt has ended; set under the session's guard.
         readonly bint attempt_ended
 
-        # The waits for a message or the end, and for room to send; one thread may do both.
+        # The waits of threads: for a message or the end, and for room to send. One thread may wait for both.
         Wait _reader_wait
         Wait _sender_wait
 
-        # Whether a thread receives; the rest of an iterable that the receiving thread sends, or None.
+        # Whether a thread is receiving; the iterator of messages that this thread sends as well, or None.
         bint _is_receiving
         object _source
 
-        # Whether all messages of the iterable exist already: several then share one write. The messages of the next
+        # Whether all messages of the iterable exist already, so that several share one write; the messages of the next
         # write, or None.
         bint _is_there
         Gathered _gathered

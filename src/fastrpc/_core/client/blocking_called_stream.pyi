@@ -31,10 +31,10 @@ class BlockingCalledStream(ClientStream):
         """Send a message, as soon as the server's window has room for it."""
 
     def send_many(self, messages: Iterable[Any], /) -> None:
-        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
+        """Send messages. Messages that exist already share writes. Waits for room as `send` does."""
 
     def end(self) -> None:
-        """Announce the end of our messages; the server may continue to answer."""
+        """Announce that no more messages are sent. The server may continue to answer."""
 
     # Done by its runner
 
@@ -42,23 +42,23 @@ class BlockingCalledStream(ClientStream):
         """Start the call, unless it has begun."""
 
     def settle_attempt(self) -> None:
-        """The attempt ended: make another one, or end the stream."""
+        """Start another attempt after an ended one, or end the stream."""
 
     def fail(self, error: BaseException) -> None:
-        """End the stream from this side: the server is notified, received messages are yielded first."""
+        """End the stream from this side and notify the server; received messages are returned before the error."""
 
     def _receive_answer(self) -> Any: ...
     def _set_idle(self, seconds: float) -> None:
         """Limit each wait to this number of seconds; 0 means no limit."""
 
     def _set_source(self, messages: Iterable[Any]) -> None:
-        """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""
+        """Set an iterable whose messages the receiving thread sends; messages of a list or tuple share a write."""
 
     def _drop_source(self) -> None:
         """Stop sending the iterator's messages. A generator is closed, another iterator is left alone."""
 
     def _cancel_attempt(self, error: BaseException) -> None:
-        """End the attempt that is under way; the server is notified."""
+        """Cancel the attempt in progress, and notify the server."""
 
     def _drop(self, error: BaseException | None) -> None:
         """Drop the messages that have come; all waits get the error."""
@@ -67,10 +67,10 @@ class BlockingCalledStream(ClientStream):
         """Return once a message has come; raise the error after the last one. Messages of ours are sent meanwhile."""
 
     def _await_sign(self) -> None:
-        """Return once the server showed a sign of this attempt, or it ended; our messages are sent meanwhile."""
+        """Wait for the server's first sign of this attempt, or for its end; send messages meanwhile."""
 
     def _await_sign_of_attempt(self) -> None:
-        """Do as `_await_sign`, for a thread that receives already."""
+        """Wait as `_await_sign` does, in a thread that is already receiving."""
 
     @property
     def _attempt(self) -> BlockingCall | None:

@@ -1,11 +1,12 @@
-"""The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread.
+"""The compiled part of `SyncStream`: a client's stream for threads that block. It starts no loop and no thread.
 
-The thread that reads the connection puts messages into the channel, under the guard of the session. The thread that
-receives takes them out, under the guard too, and decodes them without it. Only a thread that uses a stream ends it: the
-reading thread notes the end of the attempt and wakes the receiving one, which continues from there
+The thread that reads the connection puts messages into the channel; the thread that receives takes them out. Both hold
+the session's guard meanwhile; messages are decoded without it. Only a thread that uses the stream ends it: the reading
+thread records the end of the attempt and wakes the receiving thread, which continues
 (`client/blocking/stream.py`).
 
-An iterable of messages is sent by the thread that receives, whenever there is room and no message waits for it.
+If the messages to send are an iterable, the receiving thread sends them, whenever there is room and no message to
+receive.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ cdef class BlockingCalledStream(ClientStream):
         cdef BlockingCall attempt
         if self.origin is None:
             return
-        # Dropped by the program: it is not read any more.
+        # The program dropped the stream, so nothing reads it any more.
         self.origin.streaming.detach(self.origin)
         if self.call is not self.origin:
             attempt = <BlockingCall>self.call
@@ -58,7 +59,7 @@ cdef class BlockingCalledStream(ClientStream):
                 attempt.shared_session.let_go(attempt)
             attempt.end_pick(asyncio.CancelledError())
 
-    # Its attempts. The guard of the session is held.
+    # Attempts of the stream. The caller holds the session's guard.
 
     cdef int attach(self, ClientCall attempt) except -1:
         self.attempt_ended = False
@@ -67,7 +68,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef int withdraw(self, Call before) except -1:
         self.call = before
-        # An attempt follows only after the end of another.
+        # A new attempt begins only after the last one has ended.
         self.attempt_ended = before is not self.origin
         return 0
 
@@ -105,25 +106,25 @@ cdef class BlockingCalledStream(ClientStream):
         raise NotImplementedError
 
     def settle_attempt(self):
-        """The attempt ended: make another one, or end the stream."""
+        """Start another attempt after an ended one, or end the stream."""
         raise NotImplementedError
 
     def _set_idle(self, double seconds):
         """Limit each wait to this number of seconds; 0 means no limit."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
         if self.takes_stream and not self.is_fed and not self.gives_stream:
-            # Another thread may wait for the answer, which is not due before all is sent.
+            # Another thread may wait for the answer: its time begins after the last message is sent.
             self._counting_ns = NOT_YET
 
     def _set_source(self, messages):
-        """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""
+        """Set an iterable whose messages the receiving thread sends; messages of a list or tuple share a write."""
         self._source = iter(messages)
         self._is_there = are_there(messages)
 
     def _drop_source(self):
         """Stop sending the iterator's messages. A generator is closed, another iterator is left alone."""
         if self._is_receiving:
-            # The source may be running: the receiving thread drops it.
+            # The receiving thread may be running the iterator, so it drops it.
             return
         source, self._source = self._source, None
         self._gathered = None
@@ -134,14 +135,14 @@ cdef class BlockingCalledStream(ClientStream):
                 logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
 
     def _cancel_attempt(self, error):
-        """End the attempt that is under way; the server is notified."""
+        """Cancel the attempt in progress, and notify the server."""
         cdef BlockingCall call = <BlockingCall>self.call
         if call is not self.origin and not self.attempt_ended:
             reason = CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER
             call.shared_session.end_stream(call, reason, error)
 
     def _drop(self, error):
-        """Drop the received messages; all waits end with the error."""
+        """Drop the received messages, and end all waits with the error."""
         cdef BlockingSession session
         cdef BlockingCall call = <BlockingCall>self.call
         if call is self.origin:
@@ -213,7 +214,7 @@ cdef class BlockingCalledStream(ClientStream):
         raise NotImplementedError
 
     def _await_messages(self):
-        """Return once a message is there; raise the error after the last one. Messages of ours are sent meanwhile."""
+        """Wait until a message arrives, and send messages meanwhile; raise the error after the last message."""
         if self._is_receiving:
             raise RuntimeError(SECOND_RECEIVER)
         if not self.is_open:
@@ -235,7 +236,7 @@ cdef class BlockingCalledStream(ClientStream):
                 self._drop_source()
 
     def _await_sign(self):
-        """Return once the server showed a sign of this attempt, or it ended; our messages are sent meanwhile."""
+        """Wait for the server's first sign of this attempt, or for its end; send messages meanwhile."""
         if self._is_receiving:
             raise RuntimeError(SECOND_RECEIVER)
         self._is_receiving = True
@@ -245,7 +246,7 @@ cdef class BlockingCalledStream(ClientStream):
             self._is_receiving = False
 
     def _await_sign_of_attempt(self):
-        """Do as `_await_sign`, for a thread that receives already."""
+        """Wait as `_await_sign` does, in a thread that is already receiving."""
         while not self.has_sign and not self.attempt_ended and not self.input_ended:
             if self._source is not None and not self.is_full():
                 self._feed()
@@ -284,7 +285,7 @@ cdef class BlockingCalledStream(ClientStream):
         return value
 
     def fail(self, error):
-        """End the stream from this side: the server is notified, received messages are yielded first."""
+        """End the stream from this side and notify the server; received messages are returned before the error."""
         raise NotImplementedError
 
     cdef object decode(self, bytes payload, int codec, int compressor):
@@ -346,7 +347,7 @@ cdef class BlockingCalledStream(ClientStream):
         if due_ns == call.deadline_ns:
             error = call.overdue(session.engine, (<CallingPart>session.engine.calling).was_written(call))
         elif not sends and now_ns() < self._counting_ns + self.idle_ns:
-            # Another thread has sent something meanwhile, or sends on.
+            # Another thread has sent something meanwhile, or is still sending.
             return 0
         else:
             error = idle_error(call.route.method, self.idle_ns, sends)
@@ -364,7 +365,7 @@ cdef class BlockingCalledStream(ClientStream):
             self.is_sending = False
 
     def send_many(self, messages, /):
-        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
+        """Send messages. Messages that exist already share writes. Waits for room as `send` does."""
         self._check_iterable(messages)
         _begin_sending(self)
         try:
@@ -379,7 +380,7 @@ cdef class BlockingCalledStream(ClientStream):
             self.is_sending = False
 
     cdef int _send_gathering(self, object messages) except -1:
-        """Send the messages at hand, as many in one write as fit, up to a message that cannot be encoded."""
+        """Send messages that exist already, as many in one write as fit; stop at a message that cannot be encoded."""
         cdef Gathered gathered
         cdef bint is_last = not len(messages)
         source = iter(messages)
@@ -396,7 +397,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     def end(self):
-        """Announce the end of our messages; the server may continue to answer."""
+        """Announce that no more messages are sent. The server may continue to answer."""
         if not self.is_open:
             self.begin()
         self.check_sends()
@@ -417,7 +418,7 @@ cdef class BlockingCalledStream(ClientStream):
             session.leave_use()
 
     cdef int _check_output(self) except -1:
-        """Raise the error because of which nothing can be sent any more, if there is one."""
+        """Raise an error if nothing can be sent any more."""
         if self.attempt_ended and not self.output_ended:
             self._end_sending((<BlockingCall>self.call).failure)
         if self.output_ended:
@@ -433,7 +434,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     cdef int _encode_and_send(self, object message) except -1:
-        """Encode a message and send it; raise the reason if the server has ended the stream."""
+        """Encode a message and send it; raise the stream's error if the server has ended it."""
         if self.sent_wraps is not None:
             message = self.wrapped(message)
         try:
@@ -445,7 +446,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     cdef int _feed_gathered(self) except -1:
-        """Send the ready messages of an iterable, as far as there is room, and the end after the last one."""
+        """Send messages of a list or tuple while there is room, and the end after the last one."""
         cdef Gathered gathered = self._gathered
         if gathered is None:
             gathered = self._gathered = gather(self, self._source)
@@ -461,7 +462,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     cdef int _feed(self) except -1:
-        """Send the next message of the iterable, or the end; an exception in it ends the stream and is its error."""
+        """Send the next message of the iterable, or the end. An exception of the iterable ends the stream as its error."""
         cdef bint is_over = False
         try:
             if self._is_there:
@@ -519,7 +520,7 @@ cdef bint _hand_over(BlockingCalledStream stream, Gathered gathered, bytes paylo
 
 
 cdef int _begin_sending(BlockingCalledStream stream) except -1:
-    """Start the call unless it has begun; this thread sends from now on."""
+    """Start the call unless it has started; from now on this thread sends."""
     if not stream.is_open:
         stream.begin()
     stream.check_sends()

@@ -114,7 +114,7 @@ cdef object _shown(object error):
 
 
 cdef class BlockingCaller(CallerView):
-    """The compiled part of SyncClient: the verbs whose every call counts."""
+    """The compiled part of SyncClient: the methods whose speed matters."""
 
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
         try:
@@ -152,7 +152,7 @@ cdef class BlockingCaller(CallerView):
         return call.end()
 
     cdef bint takes(self, BlockingSession session, BlockingCall call) except -1:
-        """Return whether a call begins on a connection now; otherwise the runner waits for one."""
+        """Return whether a connection takes a call now; if not, the runner waits for a connection."""
         return session is not None and (session._is_ready() or not call._needs_ready)
 
     cdef BlockingSession place(self, BlockingCall call, uint64_t now):

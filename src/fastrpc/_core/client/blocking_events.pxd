@@ -7,12 +7,12 @@ from fastrpc._core.client.client_call cimport ClientCall
 
 @cython.final
 cdef class BlockingEvents(StreamEvents):
-    # Read and written under the guard of the stream, except `ended_ns`, `lost_because` and `lost_hint`: any thread reads
-    # them under the GIL.
+    # The stream's guard protects all fields but `ended_ns`, `lost_because` and `lost_hint`, which any thread reads under
+    # the GIL.
     cdef:
-        # The waits for the settings of the server; one-way calls that the system has not taken, each with the wait of its
-        # thread; the waits until all output is sent, before a stream adds to it. Each is empty after its event; a wait
-        # that ended by itself stays until then.
+        # The waits for the server's settings; one-way calls that the system has not taken, each with the wait of its
+        # thread; the waits of streams until all output is sent. The event empties its list; a wait that times out stays
+        # in the list until then.
         list ready_waits
         list hand_overs
         list room_waits
@@ -23,6 +23,6 @@ cdef class BlockingEvents(StreamEvents):
         object lost_hint
         uint64_t ended_ns
 
-    # Calls at the end of the connection. The stream knows whether it was lost or left behind.
+    # The outcome of calls at the end of the connection; it depends on whether the stream was lost or left behind.
     cdef bint may_have_left(self, BlockingStream stream, ClientCall call) noexcept
     cdef object error_of_end(self, BlockingStream stream, ClientCall call)

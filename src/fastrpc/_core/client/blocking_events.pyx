@@ -1,10 +1,11 @@
-"""The events besides answers for which the threads of a blocking session wait, and the end of the connection.
+"""The events that threads of a blocking session wait for, answers aside, and the end of the connection.
 
 ::
 
     BlockingStream ── became_ready, output_left, finished, lost ──► BlockingEvents ──► Wait.came
 
-Each wait has its thread, which sleeps or works for other threads meanwhile. The end of the connection ends all waits.
+Each wait belongs to a thread, which sleeps or works for other threads meanwhile. The end of the connection ends all
+waits.
 """
 
 cimport cython
@@ -23,10 +24,10 @@ cdef class BlockingEvents(StreamEvents):
     # From the session
 
     cdef bint may_have_left(self, BlockingStream stream, ClientCall call) noexcept:
-        """Return whether the server may get the request. Written bytes count: they are sent before the close."""
+        """Return whether the server may get the request. Written bytes are sent before the close, so they count."""
         cdef CallingPart part = <CallingPart>stream.engine.calling
         if stream.is_left_behind:
-            # The parent makes the same call.
+            # The parent of the fork has the same call, and may send it.
             return True
         return part.was_handed(call) if stream.is_lost else part.was_written(call)
 
@@ -65,7 +66,7 @@ cdef class BlockingEvents(StreamEvents):
 
 @cython.nonecheck(False)
 cdef int _hand_over(BlockingEvents events, CallingPart part) except -1:
-    """End the waits for one-way calls that the system has."""
+    """End the waits for one-way calls whose bytes the system has taken."""
     cdef ClientCall call
     cdef Wait wait
     cdef list still = []
@@ -79,7 +80,7 @@ cdef int _hand_over(BlockingEvents events, CallingPart part) except -1:
 
 
 cdef int _note_end(BlockingEvents events, BlockingStream stream, str why) except -1:
-    """The connection is over, and its engine has failed the calls; end the waits for anything else."""
+    """End all remaining waits, after the connection has ended and its engine has failed the calls."""
     cdef ClientCall call
     cdef Wait wait
     cdef list waits = events.hand_overs

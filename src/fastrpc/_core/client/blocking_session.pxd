@@ -13,28 +13,27 @@ cdef class BlockingSession:
     # Fields are written under the guard of the stream, and the engine is used under it. A thread that holds no guard may
     # read single fields under the GIL: whether the engine is usable or closed, the number of users, the instants.
     cdef:
-        # The connection, never None: its engine, which the stream holds too; its stream, with the guard; the events that
-        # the stream reports. None of them has a pointer to the session. The
-        # peer's address.
+        # The engine of the connection, never None, which the stream holds too; the stream, with the guard; the events that
+        # the stream reports. None of them has a pointer to the session. Then the peer's address.
         readonly Engine engine
         BlockingStream stream
         BlockingEvents events
         readonly object endpoint
 
-        # Whether the last frames wait to be read, and for how long at most.
+        # Whether a close waits until the peer has read the last frames, and for how long at most.
         bint lingers
         uint64_t linger_ns
 
         # The threads that wait in this session, or elsewhere in the same client.
         ReentryGuard reentry
 
-        # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.
+        # The number of threads with a call, from `start` to the end of `wait`, and of streams, from `start` to their end.
         readonly Py_ssize_t users
 
         # The calls of streams without users. Finalizers append to it without the guard, under the GIL.
         list left_calls
 
-        # The time to spin; the instants at which the session was made, and since which it is unused.
+        # The time to spin; the instant at which the session was made; the instant since which it is unused.
         uint64_t spin_ns
         uint64_t made_ns
         uint64_t rests_ns
@@ -52,6 +51,6 @@ cdef class BlockingSession:
     cdef int let_go(self, ClientCall call) except -1
     cdef int _drop_left_calls(self) except -1
 
-    # The turns. The guard is held; the turns release it while they wait, and `_go` at the end of a use.
+    # The turns. The caller holds the guard. The turns release it while they wait, and `_go` at the end of a use.
 
     cdef bint _is_ready(self) noexcept

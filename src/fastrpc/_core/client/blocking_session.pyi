@@ -43,7 +43,7 @@ class BlockingSession:
     def endpoint(self) -> Endpoint: ...
     @property
     def is_left_behind(self) -> bool:
-        """Whether this is the child of a fork, and the connection the parent's: closed here, and nowhere else."""
+        """Whether the connection belongs to the parent of this forked process; then it is closed here only."""
 
     @property
     def is_usable(self) -> bool:
@@ -67,7 +67,7 @@ class BlockingSession:
 
     @property
     def lost_hint(self) -> str | None:
-        """The advice of that error; None if it has none."""
+        """The hint of the error that ended the connection, or None."""
 
     @property
     def users(self) -> int:
@@ -82,7 +82,7 @@ class BlockingSession:
         """Seconds from the start of the connection to its end, or to now."""
 
     def catch_up(self) -> None:
-        """Process input that came while no thread read, and apply the limits of time, without waiting."""
+        """Process input that arrived while no thread was reading, and apply the time limits; do not wait."""
 
     def wait_ready(self, deadline: float | None) -> bool:
         """Return whether the server shows its settings before an instant of `time.monotonic()`; None: no limit."""

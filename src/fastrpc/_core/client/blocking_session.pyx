@@ -6,17 +6,18 @@
            │                        └──holds──┐
            └──────────holds────► BlockingEvents    waits for other events than answers, the end of the connection
 
-    start(call)     the request is taken over, nothing is sent yet
+    start(call)     the session has the request and has sent nothing yet
     wait(wait)      until nothing is missing or the time is over, again and again one of these turns:
                       send    as much as the system takes at once
                       read    unless another thread does: one thread receives for all
                       push    if the system took only a part, unless another thread does: watch until it takes more
                       sleep   until another thread wakes this one: its answer came, or a turn is free
 
-A leaving thread wakes a sleeper if it leaves a role that no other thread would take.
+A thread that gives up a role wakes a sleeper for it, unless another thread takes the role.
 
-A thread that waits for room in the socket cannot be woken by a receiver that leaves. So it checks every 10 ms whether
-another thread is reading: a server that reads nothing before its own output is taken would wait for both.
+A thread that waits for room in the socket cannot be woken when the receiver stops. So it checks every 10 ms whether
+another thread is reading: if none did, and the server read nothing before its own output is read, both sides would wait
+for each other.
 
 The session knows no protocol: its engine has a `CallingPart`, which sends calls and gives them up.
 """
@@ -48,7 +49,7 @@ cdef class BlockingSession:
     """One connection to one endpoint, used by any number of threads at once."""
 
     def __cinit__(self, *arguments, **options):
-        # Valid also without __init__: hot paths do not check for None.
+        # Never None, even without __init__, so hot paths do not check.
         self.events = BlockingEvents.__new__(BlockingEvents)
         self.stream = BlockingStream.__new__(BlockingStream)
         self.stream.events = self.events
@@ -107,7 +108,7 @@ cdef class BlockingSession:
 
     @cython.nonecheck(False)
     cdef bint wait(self, Wait wait) except -1:
-        """Return whether all events came before the deadline and the end of the connection."""
+        """Wait; return whether all events came before the deadline and the end of the connection."""
         cdef uint64_t due_ns
         cdef Stay stay
         cdef BlockingStream stream = self.stream
@@ -115,7 +116,7 @@ cdef class BlockingSession:
         self.reentry.begin(&stay)
         try:
             if not self.engine.is_closed:
-                # Sent before any check: the checks run while the request travels.
+                # Sent before the checks, which then run while the request is on its way.
                 stream.send_news()
             while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
                 due_ns = _check(self) if stream.receiver is None else NO_DEADLINE
@@ -155,14 +156,14 @@ cdef class BlockingSession:
         return 0
 
     cdef int flush(self) except -1:
-        """Flush the messages that were handed over, and read the input. The guard is held."""
+        """Flush the messages that were handed over, and read the input. The caller holds the guard."""
         cdef BlockingStream stream = self.stream
         stream.send_news()
         stream.look()
         return 0
 
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1:
-        """End a call that streams from this side, and notify the server; a settled call keeps its outcome."""
+        """End a streaming call from this side, and notify the server; a settled call keeps its outcome."""
         self.enter_use()
         try:
             self.engine.now = now_ns()
@@ -202,7 +203,7 @@ cdef class BlockingSession:
         return self._is_ready() and self.engine.is_usable
 
     def catch_up(self):
-        """Process input that came while no thread read, and apply the limits of time, without waiting."""
+        """Process input that arrived while no thread was reading, and apply the time limits; do not wait."""
         self.enter_use()
         try:
             if not self.engine.is_closed and self.stream.receiver is None:
@@ -247,7 +248,7 @@ cdef class BlockingSession:
 
     @cython.nonecheck(False)
     cdef int leave_use(self, bint refused=False) except -1:
-        """End one use of the connection, and release the guard. A `refused` call does not end the connection's rest."""
+        """End one use of the connection, and release the guard. A `refused` call does not count as a use."""
         self.users -= 1
         if self.users == 0 and not refused:
             self.rests_ns = self.engine.now
@@ -260,7 +261,7 @@ cdef class BlockingSession:
     # The end
 
     def close(self, int reason=0, str text=""):
-        """Say goodbye and close; calls of other threads fail. Waits up to `linger` for the server to close too."""
+        """Send the last frames and close; calls of other threads fail. Wait at most `linger` for the server to close too."""
         cdef BlockingStream stream = self.stream
         self.enter_use()
         try:
@@ -276,7 +277,7 @@ cdef class BlockingSession:
             self.leave_use()
 
     def detach(self):
-        """Close the stream without telling the server: in a child process, whose parent still uses it."""
+        """Close the stream without notifying the server, in a forked child whose parent still uses the connection."""
         self.stream.leave_behind()
 
     def retire(self):
@@ -322,7 +323,7 @@ cdef class BlockingSession:
 
     @property
     def is_left_behind(self):
-        """Whether this is the child of a fork, and the connection the parent's: closed here, and nowhere else."""
+        """Whether the connection belongs to the parent of this forked process; then it is closed here only."""
         return self.stream.is_left_behind
 
     @property
@@ -332,7 +333,7 @@ cdef class BlockingSession:
 
     @property
     def lost_hint(self):
-        """The advice of that error; None if it has none."""
+        """The hint of the error that ended the connection, or None."""
         return self.events.lost_hint
 
     def stats(self):
@@ -376,7 +377,7 @@ cdef int _take_over(BlockingSession session, ClientCall call, bytes payload, bin
     except FastRPCError as error:
         call.failed(error)
     except BaseException:
-        # For an engine in Python: the call no longer counts as under way.
+        # An engine written in Python no longer counts the call as in progress.
         call.forget(UNKNOWN)
         raise
     return 0
@@ -384,7 +385,7 @@ cdef int _take_over(BlockingSession session, ClientCall call, bytes payload, bin
 
 @cython.nonecheck(False)
 cdef int _read_for_all(BlockingSession session, Wait wait, uint64_t due_ns) except -1:
-    """Receive once; meanwhile this thread is the receiver."""
+    """Receive once, as the receiver for all threads."""
     cdef BlockingStream stream = session.stream
     cdef Py_ssize_t came, room = 0
     cdef char* place = stream.place_for(&room)
@@ -410,9 +411,9 @@ cdef int _read_for_all(BlockingSession session, Wait wait, uint64_t due_ns) exce
 cdef int _push(BlockingSession session, Wait wait) except -1:
     """Watch until the system takes more output, while another thread reads.
 
-    A server may read nothing until its own output is received. So this thread watches only briefly, and then
-    checks whether the other one still reads: otherwise both sides would wait for each other. Calls that wait for
-    the peer's budget are checked as well.
+    A server may read nothing until its own output is received. So this thread watches briefly, and then checks whether
+    another thread still reads; if none did, client and server would wait for each other. It also checks calls that wait
+    for the peer's budget.
     """
     cdef BlockingStream stream = session.stream
     cdef uint64_t due_ns = min(wait.deadline_ns, _check(session))
@@ -428,7 +429,7 @@ cdef int _push(BlockingSession session, Wait wait) except -1:
 
 
 cdef int _sleep(BlockingSession session, Wait wait) except -1:
-    """Let other threads work until one of them wakes this one."""
+    """Sleep until another thread wakes this one."""
     cdef BlockingStream stream = session.stream
     cdef PyLockStatus status = PY_LOCK_ACQUIRED
     wait.park(stream.sleepers)
@@ -464,7 +465,7 @@ cdef int _settle_down(BlockingSession session) except -1:
 
 @cython.nonecheck(False)
 cdef uint64_t _check(BlockingSession session) except? 0:
-    """Compare every deadline with now, and return the next instant at which something is due."""
+    """Apply every deadline that has passed, and return the next instant at which something is due."""
     cdef uint64_t due_ns
     cdef BlockingStream stream = session.stream
     session.engine.now = now_ns()

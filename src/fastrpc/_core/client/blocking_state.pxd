@@ -7,13 +7,13 @@ from fastrpc._core.client.caller_view cimport ViewState
 
 cdef class BlockingState(ViewState):
     cdef:
-        # The process it was made for, as a count of forks; the function that remakes its parts in the child of a fork,
+        # The process of the client, as a count of forks; the function that remakes its parts in the child of a fork,
         # and the thread that runs it.
         uint64_t fork_generation
         public object remake
         unsigned long renewing
 
-        # Whether the next call checks for an event loop that it would block; whether the warning was given.
+        # Whether the next call checks if it would block an event loop; whether the warning was logged.
         bint looks_for_loop
         bint has_warned
 

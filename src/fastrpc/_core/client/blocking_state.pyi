@@ -35,7 +35,7 @@ class BlockingState(ViewState):
         budget: RetryBudget,
         endpoint_set: EndpointSet | None = None,
     ) -> None:
-        """Work with these parts from now on, in views too.
+        """Use these parts from now on, in views too.
 
         Args:
             runner: Python's part of the client, for all work that not every call needs.
@@ -49,10 +49,10 @@ class BlockingState(ViewState):
     def reentry(self) -> ReentryGuard: ...
     @property
     def is_of_parent(self) -> bool:
-        """Whether this is the child of a fork, and the client was not used in it yet."""
+        """Whether this process is a forked child that has not used the client yet."""
 
     def set_connections(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
-        """Replace the connections that calls go out on.
+        """Replace the connections that calls are sent on.
 
         Args:
             groups: a list for each endpoint.
@@ -60,7 +60,7 @@ class BlockingState(ViewState):
         """
 
     def look_now(self) -> None:
-        """Have the next call ask the runner first."""
+        """Make the next call ask the runner first."""
 
     def use(self, *, waits: bool = True) -> None:
         """Make the parts of the guard anew in the child of a fork, and warn of an event loop that the thread would

@@ -1,9 +1,9 @@
-"""The state that a SyncClient and its views share: the connections for calls, and the runner of all the rest.
+"""The state that a SyncClient and its views share: the connections for calls, and the runner for everything else.
 
-In the child of a fork the parts of a client are made anew: pool, connections, locks, breakers, counters and random
-numbers. The state shared by its views stays. (gunicorn and Celery load programs before they fork.) A count of forks
-shows the fork before any lock is taken: a thread that is missing in the child may hold the lock. Sessions compare that
-count wherever a signal handler may have run.
+gunicorn and Celery load programs before they fork. In the child of a fork the client makes its parts anew: pool,
+connections, locks, breakers, counters and random numbers; the state shared by its views stays. A count of forks reveals
+the fork before any lock is taken, as a thread of the parent may hold the lock for ever. Sessions compare the count
+wherever a signal handler may have run.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from fastrpc.tracebacks import frames_to_program
 
 cdef object get_running_loop = asyncio._get_running_loop
 
-# The event loops on which a client was used, and that were warned of.
+# The event loops for which the warning about blocking was logged.
 cdef object warned_loops = weakref.WeakSet()
 
-# Held while a client is remade in the child of a fork, where several threads may begin to use it at once.
+# Held while a client is remade in the child of a fork, where several threads may start to use it together.
 cdef object renewal = threading.RLock()
 
 
@@ -55,7 +55,7 @@ cdef class BlockingState(ViewState):
     def take_parts(
         self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, EndpointSet endpoint_set=None
     ):
-        """Work with these parts from now on, in views too."""
+        """Use these parts from now on, in views too."""
         self.runner = runner
         self.reentry = reentry
         self.budget = budget
@@ -69,7 +69,7 @@ cdef class BlockingState(ViewState):
             routes.clear()
 
     cdef BlockingSession pick(self):
-        """Return the connection whose turn it is, or None without one; `is_settled` holds."""
+        """Return the next connection in turn, or None without a connection; the caller has checked `is_settled`."""
         cdef Py_ssize_t count = len(self.groups)
         if count == 0:
             return None
@@ -79,7 +79,7 @@ cdef class BlockingState(ViewState):
         return self.least_used(<list>self.groups[self.turn])
 
     cdef bint is_settled(self, uint64_t now) except -1:
-        """Return whether no connection is due and the registry has no other list."""
+        """Return whether no connection is due for a check and the list of endpoints is unchanged."""
         if self.look_after_ns != NO_DEADLINE and now >= self.look_after_ns:
             return False
         return not self.follows or not self.pool.has_news
@@ -97,7 +97,7 @@ cdef class BlockingState(ViewState):
         return chosen
 
     def set_connections(self, groups, look_after):
-        """Replace the connections that calls go out on.
+        """Replace the connections that calls are sent on.
 
         Args:
             groups: a list for each endpoint.
@@ -115,7 +115,7 @@ cdef class BlockingState(ViewState):
         self.looks_for_loop = not self.has_warned
 
     def look_now(self):
-        """Have the next call ask the runner first."""
+        """Make the next call ask the runner first."""
         self.look_after_ns = 0
 
     cdef int check_use(self, bint waits) except -1:
@@ -158,12 +158,12 @@ cdef class BlockingState(ViewState):
 
     @property
     def is_of_parent(self):
-        """Whether this is the child of a fork, and the client was not used in it yet."""
+        """Whether this process is a forked child that has not used the client yet."""
         return self.fork_generation != fork_generation()
 
 
 cdef int _renew(BlockingState state) except -1:
-    """Remake all parts: the present ones belong to the parent of this process, locks and connections above all."""
+    """Remake all parts. The present ones, locks and connections above all, belong to the parent of this process."""
     cdef unsigned long thread = PyThread_get_thread_ident()
     cdef uint64_t process = fork_generation()
     if state.renewing == thread:

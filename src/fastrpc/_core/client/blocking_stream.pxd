@@ -10,8 +10,8 @@ from fastrpc._core.io.engine cimport ByteStream, Engine
 
 
 cdef class StreamEvents:
-    # Held by its stream, which calls it under the guard. It has no pointer to the stream or the session, which would be
-    # left over when one of them is freed.
+    # The stream holds it, and calls it under the guard. It has no pointer to the stream or the session: the pointer would
+    # dangle when one of them is freed.
     cdef int became_ready(self) except -1
     cdef int left_behind(self) except -1
     cdef int output_left(self, BlockingStream stream) except -1
@@ -49,9 +49,9 @@ cdef class BlockingStream(ByteStream):
         uint64_t generation
         bint is_left_behind
 
-        # The roles, each of one thread or of none. The receiver receives for all threads; whether it also watches for room
-        # to send, and the end of its wait. The pusher watches only for room to send. Another thread may send outside the
-        # guard.
+        # The roles; at most one thread has each. The receiver receives for all threads; then whether it also watches for
+        # room to send, and the end of its wait. The pusher watches only for room to send. Another thread may send without
+        # the guard.
         Wait receiver
         bint receiver_pushes
         uint64_t receiver_due_ns
@@ -60,23 +60,23 @@ cdef class BlockingStream(ByteStream):
         # The sleeping threads, the longest sleeper first.
         dict sleepers
 
-        # Received and not consumed: the first `tail` bytes of the block, which is only ours meanwhile. Whether the
-        # last place given out belongs to a long payload.
+        # The block of received bytes, None while it is empty, and the number of unread bytes in it; whether the last place
+        # given out belongs to a long payload.
         ReadBuffer block
         Py_ssize_t tail
         bint in_body
 
-        # Output on its way into the system. The bytes of the first part before `part_at` are written.
+        # Output that the system has not taken. The bytes of the first part before `part_at` are written.
         list parts
         Py_ssize_t part_at
         # The engine has more output.
         bint has_news
-        # The total of bytes that the system took.
+        # The total number of bytes that the system took.
         int64_t written
         # The error after which the system takes no more.
         object write_error
 
-        # The next instant at which the engine is to be checked.
+        # The next instant at which the engine has to be checked.
         uint64_t look_due_ns
 
     cdef int open(self, Engine engine, BlockingIO io, object endpoint) except -1

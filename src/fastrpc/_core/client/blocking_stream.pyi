@@ -6,7 +6,7 @@ from fastrpc._core.io.engine import ByteStream
 logger: Logger
 
 class StreamEvents:
-    """The reports of a blocking stream to threads that wait for more than answers."""
+    """The events of a blocking stream, for threads that wait for more than answers."""
 
 @final
 class BlockingStream(ByteStream):

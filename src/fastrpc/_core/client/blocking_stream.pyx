@@ -1,7 +1,7 @@
-"""The byte stream of a blocking connection, shared by the threads that use it: at any time one receives and one sends.
+"""The byte stream of a blocking connection. Threads share it: at any time at most one receives and one sends.
 
 A thread holds the guard while it touches the connection. It releases the guard and the GIL around every system call
-that waits. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
+that may wait. It keeps both to send small output: that takes microseconds, and getting the GIL back can take longer.
 
 The stream carries bytes and instants. It reports other events to the `StreamEvents` that it holds, and knows no call.
 """
@@ -33,25 +33,25 @@ from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN, POLLOUT, iovec
 cdef enum:
     # The bytes received at once, and room for the largest head.
     READ_BLOCK = 262_144
-    # Blocks kept for the next receiver; more threads may read at a time, each on its own connection.
+    # The most unused blocks that are kept. More threads may read at a time, each on its own connection.
     KEPT_BLOCKS = 8
-    # Parts of the output in one system call.
+    # The most parts of the output in one system call.
     PARTS = 16
     # Output up to this size is sent without giving up the GIL.
     SENT_INSIDE = 32_768
     # Rounds of sending or reading before a thread does something else.
     ROUNDS = 16
-    # Rounds to read all earlier input once writing fails: some 256 MiB.
+    # Rounds of reading that fetch the remaining input after a failed write, about 256 MiB.
     READ_AT_THE_END = 64
 
-# A rest is a time in which no byte is read; messages that arrive all the time leave no rest. If MUCH_UNREAD bytes are
-# unread after a rest, more bytes are on their way, perhaps followed by the end of the stream. The wait for each piece
-# is bounded.
+# The time without a received byte after which the connection has rested. If MUCH_UNREAD bytes are unread then, more
+# bytes are on their way, perhaps followed by the end of the stream, and are waited for. The wait for each piece is
+# bounded.
 cdef uint64_t REST_NS = 20_000_000
 cdef Py_ssize_t MUCH_UNREAD = 65_536
 cdef uint64_t FOLLOWS_NS = 5_000_000
 
-# A connection read from so recently is not checked before writing: later input may as well be under way.
+# A connection that was read within this time is not checked before a write: newer input may be on its way anyway.
 cdef uint64_t FRESH_NS = 20_000
 
 cdef list free_blocks = []
@@ -60,18 +60,18 @@ logger = logging.getLogger("fastrpc.client")
 
 
 cdef class StreamEvents:
-    """The reports of a blocking stream to threads that wait for more than answers."""
+    """The events of a blocking stream, for threads that wait for more than answers."""
 
     cdef int became_ready(self) except -1:
-        """The engine can make calls by the limits of its peer."""
+        """The engine has the peer's settings and can make calls."""
         raise NotImplementedError
 
     cdef int left_behind(self) except -1:
-        """This is the child of a fork, without the threads that wait."""
+        """This process is a forked child, without the threads that wait."""
         raise NotImplementedError
 
     cdef int output_left(self, BlockingStream stream) except -1:
-        """The system has all output that there was."""
+        """The system has taken all output."""
         raise NotImplementedError
 
     cdef int finished(self, BlockingStream stream, str why) except -1:
@@ -79,7 +79,7 @@ cdef class StreamEvents:
         raise NotImplementedError
 
     cdef int lost(self, BlockingStream stream, object error) except -1:
-        """The stream ended by an error, or by its peer for None; the engine has failed its calls."""
+        """The stream ended by an error, or, if it is None, by the peer; the engine has failed its calls."""
         raise NotImplementedError
 
 
@@ -91,7 +91,7 @@ cdef class BlockingStream(ByteStream):
         self.guard = PyThread_allocate_lock()
         if self.guard is NULL:
             raise MemoryError
-        # Valid also before `open`: hot paths do not check for None.
+        # Never None, even before `open`, so hot paths do not check.
         self.engine = Engine.__new__(Engine)
         self.events = StreamEvents.__new__(StreamEvents)
         self.io = BlockingIO.__new__(BlockingIO)
@@ -103,7 +103,7 @@ cdef class BlockingStream(ByteStream):
             PyThread_free_lock(self.guard)
 
     cdef int open(self, Engine engine, BlockingIO io, object endpoint) except -1:
-        """Carry the bytes of an engine over a connected input and output."""
+        """Carry the bytes of an engine over an `io` that is connected."""
         bind(engine, self)
         self.engine = engine
         self.io = io
@@ -133,7 +133,7 @@ cdef class BlockingStream(ByteStream):
         return True
 
     cdef int check_signals(self) except -1:
-        """Run signal handlers, without the guard. One may have forked: this thread then returns in the child, too."""
+        """Run signal handlers, without the guard. If a handler forks, this thread returns in the child, too."""
         PyErr_CheckSignals()
         return self.check_process()
 
@@ -143,7 +143,7 @@ cdef class BlockingStream(ByteStream):
 
         Threads of the parent are not here. Objects that they hold and wait for are not touched.
         """
-        # A thread of the parent may hold the guard for ever.
+        # A thread of the parent may hold the old guard for ever.
         cdef PyThread_type_lock guard = PyThread_allocate_lock()
         if guard is NULL:
             raise MemoryError
@@ -193,7 +193,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef bint look(self, Py_ssize_t unread=0) except -1:
-        """Process the input, including the end of the stream, unless a thread reads. Return whether nothing is left.
+        """Process the input, including the end of the stream, unless a thread is reading; return whether nothing is left.
 
         `unread` is the number of bytes that earlier calls have read.
         """
@@ -229,7 +229,7 @@ cdef class BlockingStream(ByteStream):
         try:
             place = self.engine.body_place(room)
         except MemoryError:
-            # The block that could not grow had the first part of the payload: the rest cannot be understood.
+            # The block that could not grow has the start of the payload, so the rest cannot be parsed.
             self.engine.crash()
             raise
         self.in_body = place is not NULL
@@ -260,7 +260,7 @@ cdef class BlockingStream(ByteStream):
             if self.tail and consumed:
                 memmove(self.block.data, self.block.data + consumed, self.tail)
         except BaseException as error:
-            # Half a frame was taken over: the rest cannot be understood.
+            # Half a frame was processed, so the rest cannot be parsed.
             if isinstance(error, Exception):
                 logger.error("fastrpc: internal error on a connection to %s", self.endpoint, exc_info=error)
             engine.crash()
@@ -343,7 +343,7 @@ cdef class BlockingStream(ByteStream):
             _sent(self, sent)
             rounds += 1
             if rounds >= ROUNDS and self.sleepers and not self.parts:
-                # More may wait, including output of other threads: one of them has to continue.
+                # More output may wait, of other threads too: one of them has to continue.
                 self.has_news = True
                 return 0
         return 0
@@ -355,16 +355,16 @@ cdef class BlockingStream(ByteStream):
         return sum([len(part) for part in self.parts]) - self.part_at + self.io.unsent()
 
     cdef int64_t taken_bytes(self) except? -1:
-        # Bytes that the system keeps have not left, as in a session of a loop.
+        # Bytes in the system's buffer do not count as sent, as in a session of a loop.
         return self.written - self.io.unsent() - unsent_in_socket(self.io.descriptor)
 
     # The roles
 
     @cython.nonecheck(False)
     cdef bint wants_pusher(self) noexcept:
-        """Return whether output waits (for the system, a thread or an instant) while no thread watches for its end.
+        """Return whether output waits for the system, a thread or an instant, and no thread watches for it.
 
-        The receiver watches the time, too, but not the instants that were set since it began.
+        The receiver watches for instants too, except those set after its wait began.
         """
         if self.is_sending or self.pusher is not None or self.write_error is not None:
             return False
@@ -376,7 +376,7 @@ cdef class BlockingStream(ByteStream):
         """Wake the thread that has slept longest."""
         return (<Wait>next(iter(self.sleepers))).wake()
 
-    # Orders of the engine
+    # Requests of the engine
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:
         self.look_due_ns = min(self.look_due_ns, due_ns)
@@ -407,7 +407,7 @@ cdef class BlockingStream(ByteStream):
         return self.lose(ConnectionAbortedError("it was aborted"))
 
     cdef int wind_up(self, bint lingers) except -1:
-        """Send the last frames and close the stream: at once, or when the last thread leaves its system call on it."""
+        """Send the last frames and close the stream, now or when the last system call on it returns."""
         if self.io.descriptor < 0 or self.is_sending:
             return 0
         if not self.is_shut:
@@ -423,14 +423,14 @@ cdef class BlockingStream(ByteStream):
         return 0
 
     cdef int linger(self, uint64_t due_ns) except -1:
-        """Read and discard until the server closes, so that no reset discards our last words."""
+        """Read and discard until the server closes, as a reset because of unread input would discard the last frames."""
         cdef Py_ssize_t came = 1, room = 0
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
         place = self.place_for(&room)
         self.in_body = False
-        # The block is held during the loop: otherwise a leaving thread would free it for another connection.
+        # The loop holds the block: otherwise another thread would give it to another connection.
         block = self.block
         self.block = None
         while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
@@ -442,14 +442,14 @@ cdef class BlockingStream(ByteStream):
         try:
             self.io.shut_down(how)
         except OSError:
-            # The peer was faster.
+            # The peer closed first.
             self.is_lost = True
         return 0
 
 
 @cython.nonecheck(False)
 cdef bint _send_plain(BlockingStream stream, Engine engine, Py_ssize_t* sent) except -1:
-    """Send output in one piece, the common case; False: only `sent` bytes could be sent so."""
+    """Send all output in one piece, the common case; return False if the system took only `sent` bytes."""
     cdef Py_ssize_t size = 0
     cdef const char* data = engine.output.plain(&size)
     sent[0] = 0
@@ -467,7 +467,7 @@ cdef bint _send_plain(BlockingStream stream, Engine engine, Py_ssize_t* sent) ex
 cdef Py_ssize_t _send_outside(BlockingStream stream, iovec* vectors, int count) except? -1:
     cdef Py_ssize_t sent
     cdef BlockingIO io = stream.io
-    # Keeps the bytes that the vectors point to; the sending thread is alone with it.
+    # Keeps the bytes alive that the vectors point to; only the sending thread uses the list.
     cdef list _parts = stream.parts
     stream.is_sending = True
     stream.system_calls += 1
@@ -482,7 +482,7 @@ cdef Py_ssize_t _send_outside(BlockingStream stream, iovec* vectors, int count) 
 
 @cython.nonecheck(False)
 cdef int _sent(BlockingStream stream, Py_ssize_t size) except -1:
-    """The system took `size` bytes."""
+    """Record that the system took `size` bytes."""
     cdef Py_ssize_t done = 0, left
     stream.written += size
     size += stream.part_at
@@ -499,7 +499,7 @@ cdef int _sent(BlockingStream stream, Py_ssize_t size) except -1:
 
 
 cdef int _cannot_write(BlockingStream stream, int number) except -1:
-    """The peer takes no more bytes. Its earlier output still counts, so it is read first."""
+    """End the output: the peer takes no more bytes. Input that it sent before is read first."""
     stream.write_error = stream.io.failure or OSError(number, os.strerror(number))
     stream.parts = []
     stream.part_at = 0
@@ -517,7 +517,7 @@ cdef int _cannot_write(BlockingStream stream, int number) except -1:
 
 
 cdef int gather(list parts, Py_ssize_t at, iovec* vectors, Py_ssize_t* size) except -1:
-    """Describe the first parts, bytes or memoryviews, from `at` on; return their number. They have to stay alive."""
+    """Fill `vectors` with parts (bytes or memoryviews) from `at` on; return their number. The caller keeps them alive."""
     cdef int count = 0
     cdef char* data
     cdef Py_ssize_t length

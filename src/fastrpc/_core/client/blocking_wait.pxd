@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 cdef class Wait:
     cdef:
-        # The number of missing events, and the instant that ends the wait.
+        # The number of missing events; the instant at which the wait ends.
         Py_ssize_t missing
         uint64_t deadline_ns
         bint was_late
@@ -27,7 +27,7 @@ cdef Wait new_wait(Py_ssize_t missing, uint64_t deadline_ns)
 
 
 cdef struct Stay:
-    # The guard of the client that the thread waits in, borrowed: the waiting code keeps it. The stay around this one.
+    # The guard of the client that the thread waits in, borrowed: the waiting code keeps it alive. The enclosing stay.
     void* owner
     Stay* outer
     # Whether it was allocated by `with`; others are on the stack of the waiting code.

@@ -18,4 +18,4 @@ class ReentryGuard:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
     def refuse(self) -> None:
-        """Raise RuntimeError if this thread waits inside already."""
+        """Raise RuntimeError if this thread is already waiting in the client."""

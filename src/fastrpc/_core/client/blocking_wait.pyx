@@ -1,4 +1,4 @@
-"""The waits of a blocking client's threads: their events, the locks they sleep at, and the guard against a wait in a wait.
+"""The waits of a blocking client's threads: their events, the locks they sleep at, and the guard against nested waits.
 
 Described in the .pyi.
 """
@@ -14,7 +14,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 cdef extern from "pythread.h" nogil:
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
 
-# A thread that wakes up this late was stopped, so its answer may be unread: it gets a little more time to read it.
+# A thread that wakes up this late was stopped, and its answer may be unread; it gets a little more time to read it.
 cdef uint64_t LATE_NS = 50_000_000
 cdef uint64_t GRACE_NS = 10_000_000
 
@@ -29,7 +29,7 @@ cdef extern from *:
 @cython.final
 @cython.freelist(16)
 cdef class Wait:
-    """The events that one thread waits for, and the lock it sleeps at."""
+    """The events that one thread waits for, and the lock at which it sleeps."""
 
     def __dealloc__(self):
         if self.gate is not NULL:
@@ -38,7 +38,7 @@ cdef class Wait:
             PyThread_free_lock(self.gate)
 
     cdef int came(self) except -1:
-        """One of the events came."""
+        """Count one of the events as arrived."""
         self.missing -= 1
         return self.wake() if self.missing <= 0 else 0
 
@@ -51,7 +51,7 @@ cdef class Wait:
         return 0
 
     cdef int park(self, dict sleepers) except -1:
-        """Join the sleepers, to be woken by another thread; the thread may now wait at the gate."""
+        """Join the sleepers, which other threads wake. From now on the thread may wait at the gate."""
         if self.gate is NULL:
             self.gate = PyThread_allocate_lock()
             if self.gate is NULL:
@@ -75,13 +75,13 @@ cdef class Wait:
         return 0
 
     cdef PyLockStatus sleep(self) noexcept:
-        """Wait at the gate, without the GIL: until another thread wakes us, a signal comes, or the time is over."""
+        """Wait at the gate without the GIL until another thread wakes this one, a signal arrives, or the time is over."""
         cdef long long microseconds = -1
         cdef uint64_t now
         cdef PyLockStatus status
         if self.deadline_ns != NO_DEADLINE:
             now = now_ns()
-            # Cut to an hour, far below the most that the lock takes: a thread that wakes too early sleeps again.
+            # At most an hour, far below the limit of the lock; a thread that wakes too early sleeps again.
             microseconds = min(
                 0 if self.deadline_ns <= now else <long long>((self.deadline_ns - now) // 1000 + 1), 3_600_000_000
             )
@@ -116,7 +116,7 @@ cdef Wait new_wait(Py_ssize_t missing, uint64_t deadline_ns):
 cdef class ReentryGuard:
 
     cdef int check(self) except -1:
-        """Raise RuntimeError if this thread waits inside already."""
+        """Raise RuntimeError if this thread is already waiting in the client."""
         cdef Stay* stay = <Stay*>innermost
         while stay is not NULL:
             if stay.owner is <void*>self:
@@ -129,7 +129,7 @@ cdef class ReentryGuard:
         return 0
 
     cdef void begin(self, Stay* stay) noexcept:
-        """The thread begins to wait; `stay` has to live until `end`."""
+        """Record that the thread waits; `stay` has to live until `end`."""
         global innermost
         stay.owner = <void*>self
         stay.outer = <Stay*>innermost
@@ -156,6 +156,6 @@ cdef class ReentryGuard:
 
 
 cdef void end(Stay* stay) noexcept:
-    """The thread waits no more."""
+    """Record that the thread's wait has ended."""
     global innermost
     innermost = stay.outer

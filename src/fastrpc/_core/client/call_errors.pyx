@@ -213,7 +213,9 @@ cdef object unreadable_error(object endpoint, Call call, str why):
 
 
 cdef object violation_error(object endpoint, Call call, bint handed, str why, int reason):
-    """Return the error of a call whose connection ended as the server broke the protocol; `reason` is a reason of GOAWAY."""
+    """Return the error of a call whose connection ended because the server broke the protocol.
+
+    `reason` is a reason of GOAWAY."""
     processed, retryable, doubt = outcome_of_loss(call, handed)
     return RemoteProtocolError(
         f"{call.route.method}: the connection to {endpoint} was given up, as the server broke the protocol ({why}){doubt}",
@@ -224,7 +226,7 @@ cdef object violation_error(object endpoint, Call call, bint handed, str why, in
 
 
 cdef object lost_error(object endpoint, Call call, bint handed, str why):
-    """Return the error of a call whose connection broke: "unknown" once its request was given to the transport."""
+    """Return the error of a call whose connection broke. `processed` is "unknown" once the transport has the request."""
     processed, retryable, doubt = outcome_of_loss(call, handed)
     return ConnectionLostError(
         f"{call.route.method}: the connection to {endpoint} was lost ({why}){doubt}",
@@ -235,16 +237,16 @@ cdef object lost_error(object endpoint, Call call, bint handed, str why):
 
 
 cdef tuple outcome_of_loss(Call call, bint handed):
-    """Return whether a call of a broken connection ran, whether it may be tried again, and the text for its error."""
+    """Return whether a call on a broken connection ran, whether it may be retried, and the text of its error."""
     if handed:
         return "unknown", bool(call.flags & IDEMPOTENT), "; the call may have run"
     return "no", True, " before the call was sent"
 
 
 cdef object overdue_error(Call call, object endpoint, bint handed, uint64_t began_ns):
-    """Return the error of a deadline that passed here: "unknown" once the request was given to the transport.
+    """Return the error of a deadline that passed here. `processed` is "unknown" once the transport has the request.
 
-    `began_ns` is the begin of the call if this is an attempt, else 0.
+    `began_ns` is the start of the call if this is one of its attempts, else 0.
     """
     text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)

@@ -11,7 +11,7 @@ cdef class CalledStream(ClientStream):
         # Whether the end of the output follows the message that is being compressed.
         bint owes_end
 
-        # Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
+        # Whether interceptors wrap the call: the stream then ends with them, after its attempt.
         public bint is_intercepted
 
     cdef int send_out(self, object message) except -1

@@ -15,7 +15,7 @@ logger: Logger
 FEED_FAILED: str
 
 class CalledStream(ClientStream):
-    """The messages of a call of ours, awaited."""
+    """The messages of a client's call, for tasks."""
 
     #: Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
     is_intercepted: bool
@@ -40,10 +40,10 @@ class CalledStream(ClientStream):
         """Send a message, as soon as the server's window has room for it."""
 
     async def send_many(self, messages: Iterable[Any], /) -> None:
-        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
+        """Send messages. Messages that exist already share writes. Waits for room as `send` does."""
 
     async def end(self) -> None:
-        """Announce the end of our messages; the server may continue to answer."""
+        """Announce that no more messages are sent. The server may continue to answer."""
 
     async def begin(self) -> None:
         """Start the call, unless it has begun."""
@@ -54,7 +54,7 @@ class CalledStream(ClientStream):
         """Note a sign of the server: a message or the initial metadata."""
 
     def tries_again(self, error: FastRPCError) -> bool:
-        """Return whether another attempt follows the failed first one."""
+        """Return whether another attempt follows after the first one has failed."""
 
     def unpack_message(
         self, call: ClientCall, payload: bytes, most: int
@@ -65,16 +65,16 @@ class CalledStream(ClientStream):
         """Begin the compression of a message in slices; `_packed` gets the result, unless it is told to `stop`."""
 
     def finish(self, error: BaseException | None) -> None:
-        """End the stream: its last attempt is over, or none could be made."""
+        """End the stream: its last attempt has ended, or no attempt could be made."""
 
     def drained(self) -> None:
-        """Called when the last available message was taken, if `_tell_drained` has asked for it."""
+        """Called after the last received message was taken, if `_tell_drained` has asked for it."""
 
     def _drop(self, error: BaseException | None) -> None:
-        """End the stream at once: available messages are dropped, all waits get the error."""
+        """End the stream now: drop the received messages, and end all waits with the error."""
 
     def _tell_drained(self) -> None:
-        """Call `drained` once no message is left, which may be now."""
+        """Call `drained` when no message is left, which may be now."""
 
     def _drop_messages(self) -> None:
         """Drop the received messages, and let the stream continue."""

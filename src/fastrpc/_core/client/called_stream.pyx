@@ -1,6 +1,6 @@
-"""The compiled part of `Stream`: a stream of ours whose waits are awaited.
+"""The compiled part of `Stream`: a client's stream, for tasks.
 
-Several attempts may be under way at once, when a fail mode hedges (`client/stream_runner.py`).
+Several attempts may be in progress together, when a fail mode hedges (`client/stream_runner.py`).
 """
 
 import logging
@@ -29,7 +29,7 @@ FEED_FAILED = "%s: the iterable of its messages failed after the end of the stre
 
 
 cdef class CalledStream(ClientStream):
-    """The messages of a call of ours, awaited."""
+    """The messages of a client's call, for tasks."""
 
     def __init__(self, options, hash_key, route, args, kwargs):
         ClientStream.__init__(self, options, hash_key, route, args, kwargs)
@@ -42,7 +42,7 @@ cdef class CalledStream(ClientStream):
         cdef AwaitedCall attempt
         if self.origin is None:
             return
-        # The program dropped the stream: it is not read any more.
+        # The program dropped the stream, so nothing reads it any more.
         self._drop_packing()
         self.origin.streaming.detach(self.origin)
         attempts = list(self.attempts)
@@ -116,25 +116,25 @@ cdef class CalledStream(ClientStream):
         raise NotImplementedError
 
     def tries_again(self, error):
-        """Return whether another attempt follows the failed first one."""
+        """Return whether another attempt follows after the first one has failed."""
         raise NotImplementedError
 
     def finish(self, error):
-        """End the stream: its last attempt is over, or none could be made."""
+        """End the stream: its last attempt has ended, or no attempt could be made."""
         raise NotImplementedError
 
     def drained(self):
-        """Called when the last available message was taken, if `_tell_drained` has asked for it."""
+        """Called after the last received message was taken, if `_tell_drained` has asked for it."""
         raise NotImplementedError
 
     def _drop(self, error):
-        """End the stream at once: available messages are dropped, all waits get the error."""
+        """End the stream now: drop the received messages, and end all waits with the error."""
         if self.call is not self.origin:
             (<AwaitedCall>self.call).abandon(CANCEL_USER, None)
         self.close(error)
 
     def _tell_drained(self):
-        """Call `drained` once no message is left, which may be now."""
+        """Call `drained` when no message is left, which may be now."""
         self.tells_drained = True
         if self.waiting == 0:
             self.on_drained()
@@ -288,7 +288,7 @@ cdef class CalledStream(ClientStream):
         self.send_out(message)
 
     async def send_many(self, messages, /):
-        """Send messages; messages at hand leave in few writes. Waits for room as `send` does."""
+        """Send messages. Messages that exist already share writes. Waits for room as `send` does."""
         self._check_iterable(messages)
         if not self.is_open:
             await self.begin()
@@ -299,7 +299,7 @@ cdef class CalledStream(ClientStream):
             self.send_out(message)
 
     async def _wait_turn(self):
-        """Wait for room. The first waiting task stays the sender until it goes on."""
+        """Wait for room; meanwhile no other task may send."""
         if self.is_sending:
             raise RuntimeError(SECOND_SENDER)
         self.is_sending = True
@@ -310,7 +310,7 @@ cdef class CalledStream(ClientStream):
             self.is_sending = False
 
     async def end(self):
-        """Announce the end of our messages; the server may continue to answer."""
+        """Announce that no more messages are sent. The server may continue to answer."""
         if not self.is_open:
             await self.begin()
         self.check_sends()

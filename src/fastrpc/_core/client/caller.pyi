@@ -22,16 +22,16 @@ class AwaitedBatch(BatchCall):
         """Return whether its arguments are long enough for compression in slices: each call is then made separately."""
 
     def packed(self) -> list[BatchMember]:
-        """Return its calls whose answers are still compressed."""
+        """Return the calls whose answers are still compressed."""
 
     def collect(self, head: AwaitedCall) -> list[object]:
-        """Return the results of its calls, errors in place of values; once."""
+        """Return the results of the calls, with errors in place of values. Can be called once."""
 
     def attempted(self, head: ClientCall, index: int) -> AwaitedCall:
-        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
+        """Return one of the calls for the runner to continue; the batch made its first attempt."""
 
     def attempt_on(self, head: AwaitedCall, session: Any) -> AwaitedCall:
-        """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
+        """Return a coroutine that makes all calls on a connection and returns the results; errors replace values."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

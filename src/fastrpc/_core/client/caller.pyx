@@ -7,8 +7,8 @@
                                         CallerState.runner  otherwise
     client.call_many(Arith.mul, […])    AwaitedBatch        many calls at once, with an AwaitedCall as their head
 
-The runner (`fastrpc.client`) is a Python coroutine that the call delegates to: no connection yet, interceptors, a selector,
-a retry.
+The runner (`fastrpc.client`) is a Python coroutine. A call delegates to it to connect, for interceptors, for selectors
+that are no compiled ones, and to retry.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ cdef class AwaitedBatch(BatchCall):
             # Arguments are encoded before the deadline is set and the calls are counted: an encoding error changes
             # neither.
             self.payloads = self.encoded(head.route)
-        # The maker of an attempt counts its unsent calls itself.
+        # The code that makes an attempt counts its unsent calls.
         head.apply_options(head.route, now_ns(), 0 if head.is_attempt else len(self.payloads))
         payloads = self.begin_members(head)
         session.now = head.started_ns
@@ -105,7 +105,7 @@ cdef class AwaitedBatch(BatchCall):
                 member.count_start(payload)
                 part.send(member, payload)
             except FastRPCError as error:
-                # The other calls are on their way: this error is the result of its call alone.
+                # The other calls continue: this error is the result of this call alone.
                 member.failed(error)
         if head.deadline_ns != NO_DEADLINE and self.missing:
             part.loop_state.start_timer(head, head.deadline_ns)
@@ -168,7 +168,7 @@ cdef class AwaitedBatch(BatchCall):
         return any([isinstance(one, bytes) and PyBytes_GET_SIZE(<bytes>one) > SLICED_ABOVE for one in self.payloads])
 
     def packed(self):
-        """Return its calls whose answers are still compressed."""
+        """Return the calls whose answers are still compressed."""
         cdef BatchMember member
         cdef list found = []
         for member in self.members or ():
@@ -177,7 +177,7 @@ cdef class AwaitedBatch(BatchCall):
         return found
 
     def collect(self, AwaitedCall head not None):
-        """Return the results of its calls, errors in place of values; once."""
+        """Return the results of the calls, with errors in place of values. Can be called once."""
         cdef bint failed = False
         self.check_head(head)
         if self.members is None or self.missing:
@@ -185,14 +185,14 @@ cdef class AwaitedBatch(BatchCall):
         return self.collected((<CallerState>head.options.shared).spare, &failed)
 
     def attempted(self, ClientCall head not None, Py_ssize_t index):
-        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
+        """Return one of the calls for the runner to continue; the batch made its first attempt."""
         call = BatchCall.attempted(self, head, index)
         # The call was awaited already, as part of the batch.
         call.close()
         return call
 
     def attempt_on(self, AwaitedCall head not None, Engine session not None):
-        """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
+        """Return a coroutine that makes all calls on a connection and returns the results; errors replace values."""
         cdef AwaitedBatch batch = AwaitedBatch.__new__(AwaitedBatch)
         cdef ClientCall attempt
         self.check_head(head)
@@ -204,7 +204,7 @@ cdef class AwaitedBatch(BatchCall):
 
 
 cdef class Caller(CallerView):
-    """The compiled part of Client: the verbs whose every call counts."""
+    """The compiled part of Client: the methods whose speed matters."""
 
     cdef AwaitedCall new_call(self, object method, tuple args, dict kwargs, int verb):
         cdef AwaitedCall call = AwaitedCall.__new__(AwaitedCall)

@@ -6,19 +6,19 @@ from fastrpc._core.io.engine cimport Engine
 
 cdef class CallerState(ViewState):
     cdef:
-        # The loop of the first use, the check whether it runs, its thread, and the count of forks at the first use.
+        # The loop of the first use, its `is_running`, its thread, and the count of forks at the first use.
         readonly object loop
         uint64_t fork_generation
         unsigned long thread
         object is_running
         dict future_options
 
-        # Whether calls wait for room in the output; the connections that calls may be sent on.
+        # Whether calls wait until their output has room; the connections that calls may be sent on.
         public bint bounds_output
         list connections
         Py_ssize_t turn
 
-        # Members of batches that ended, to be used again.
+        # Members of ended batches, kept for reuse.
         list spare
 
     cdef Engine pick(self)

@@ -37,7 +37,7 @@ class CallerState(ViewState):
 
     @property
     def is_of_parent(self) -> bool:
-        """Whether the client was used, and that was before a fork."""
+        """Whether the client was used before a fork that made this process."""
 
     def use(self) -> None:
         """Bind to the running loop, or refuse another one.

@@ -1,4 +1,4 @@
-"""The state shared by a client and its views: its loop, its connections, and the runner of other calls."""
+"""The state shared by a client and its views: the loop, the connections, and the runner of calls off the fast path."""
 
 import asyncio
 
@@ -71,7 +71,7 @@ cdef class CallerState(ViewState):
             try:
                 self.runner.first_use(loop)
             except BaseException:
-                # A registry refused to be watched: the next use tries it again.
+                # The registry refused the watch: the next use tries again.
                 self.fork_generation = 0
                 self.loop = None
                 raise
@@ -83,7 +83,7 @@ cdef class CallerState(ViewState):
 
     @property
     def is_of_parent(self):
-        """Whether the client was used, and that was before a fork."""
+        """Whether the client was used before a fork that made this process."""
         return self.fork_generation not in (0, fork_generation())
 
     def use(self):

@@ -25,7 +25,7 @@ cdef class ViewState:
         dict routes
         public object check
 
-        # The Python part, which makes the connections; the part that runs calls that need more than an open connection.
+        # The Python part that opens connections; the runner, for calls that need more than an open connection.
         public object pool
         readonly object runner
 
@@ -41,7 +41,8 @@ cdef class ViewState:
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
-        # The meaning of numbers in answers; payloads above `compress_above` bytes are compressed if a view asks for it.
+        # The codecs and compressors by their numbers in answers; the size above which payloads are compressed if a view asks
+        # for it.
         public WireNumbers numbers
         public Py_ssize_t compress_above
 
@@ -55,7 +56,7 @@ cdef class ViewState:
         # The default that a view returns to when it removes the option.
         str default_codec
 
-        # The class whose views are reused, or None; the view made last.
+        # The class whose views are reused, or None; the last view.
         public type kind
         CallerView last_view
 
@@ -94,7 +95,7 @@ cdef class ViewOptions:
     cdef bint packs_later(self, bytes payload, WireSettings peer, bint is_ready) except -1
     cdef bint needs_settings(self, MethodRoute route, bytes metadata) except -1
 
-    # The payload of a request in the form for its peer; `is_ready`: the settings of the peer are known.
+    # Encodes the payload of a request for its peer; `is_ready` says whether the peer's settings are known.
     cdef bytes pack(self, Call call, bytes payload, WireSettings peer, bint is_ready)
     cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready)
     cdef int take_packed(self, Call call, WireSettings peer, bint is_smaller) except -1
@@ -122,7 +123,7 @@ cdef list argument_tuples_of(object given, dict unknown)
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept
 
 cdef inline MethodRoute route_on(MethodRoute route, Engine session):
-    # The route of a call on a connection, whose protocol may differ. Equal names are usually one object.
+    # The route of a call on a connection, which may have another protocol. Equal names are usually the same object.
     cdef str protocol = (<CallingPart>session.calling).protocol
     return route if route.protocol is protocol else route.form_for(protocol)
 

@@ -1,10 +1,10 @@
 """Callers: a client, or a view of it with its own options. The same code serves tasks and threads.
 
-A view consists of its options and a hash key. Options never change, so a view that differs only in its key shares the
-options of its parent: a key for each call means a view for each call. Calls hold the options and the key, not the view.
-The last view is reused if it has no other reference, no weak one, and no attribute that a user set.
-`with_options` reads its arguments in place, from the interpreter's stack. A view costs a few per cent of a call (`make
-promises ARGS=selectors`).
+A view consists of its options and a hash key. Programs that give a key with each call make a view for each call, so
+views are cheap: options never change, and a view that differs only in its key shares them with its parent; calls hold
+the options and the key, not the view; the last view is reused if nothing refers to it and no user has set an attribute
+on it; `with_options` reads its arguments in place, from the interpreter's stack. A view costs a few per cent of a call
+(`make promises ARGS=selectors`).
 """
 
 import os
@@ -48,12 +48,12 @@ cdef extern from "Python.h":
     ObjectType* type_of "Py_TYPE"(object value) noexcept
 
 cdef enum:
-    # PROTOCOL.md, "Settings": the defaults of a server until its SETTINGS arrive.
+    # The limit of a server until its SETTINGS arrive (PROTOCOL.md, "Settings").
     METADATA_FLOOR = 8_192
 
 cdef object MethodType = types.MethodType
 
-# Interned, as argument names in source code are: a comparison by identity then finds the name.
+# Interned like argument names in source code, so that a comparison by identity finds it.
 cdef str HASH_KEY = sys.intern("hash_key")
 
 # Incremented by each fork in the child: objects used before the fork refuse further use.
@@ -79,7 +79,7 @@ def process_generation():
 
 
 cdef PyObject* entry_of(dict entries, object key) except? NULL:
-    """Return the value of a key, borrowed; NULL without one, and for a key that cannot be in a dict."""
+    """Return the value of a key, borrowed; NULL if it is missing or cannot be a key of a dict."""
     cdef PyObject* found = borrowed_entry(entries, key)
     if found is NULL and PyErr_Occurred() is not NULL and PyErr_ExceptionMatches(TypeError):
         PyErr_Clear()
@@ -94,7 +94,7 @@ cdef class ViewState:
         self.routes = {}
 
     cdef bint takes_slow_path(self) except -1:
-        """Return whether a call that is about to be made needs the runner even with a connection at hand."""
+        """Return whether the next call needs the runner even if a connection is open."""
         return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
 
     def routes_of(self, codec):
@@ -145,7 +145,7 @@ cdef class ViewOptions:
         return new
 
     cdef uint64_t timeout_of(self, MethodRoute route) noexcept:
-        """The time of one call, in nanoseconds; 0: no limit."""
+        """Return the timeout of one call in nanoseconds; 0 means no limit."""
         if self.has_timeout:
             return self.timeout_ns
         if route.timeout_ns or route.flags & (STREAM_IN | STREAM_OUT):
@@ -153,7 +153,7 @@ cdef class ViewOptions:
         return self.shared.default_timeout_ns
 
     cdef bint packs_later(self, bytes payload, WireSettings peer, bint is_ready) except -1:
-        """Return whether a payload is to be compressed in slices, as it is too long for one piece of work."""
+        """Return whether a payload is so long that it has to be compressed in slices."""
         compressor = self.compressor
         return (
             compressor is not None
@@ -178,7 +178,7 @@ cdef class ViewOptions:
             )
         )
 
-    # The payload of a request as its peer takes it
+    # The payload of a request in the form that its peer accepts
 
     cdef bytes pack(self, Call call, bytes payload, WireSettings peer, bint is_ready):
         """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it helps."""
@@ -199,7 +199,7 @@ cdef class ViewOptions:
         return smaller
 
     cdef bytes pack_for_stream(self, Call call, bytes payload, WireSettings peer, bint is_ready):
-        """Compress even short arguments: messages may be compressed only like the REQUEST."""
+        """Encode the arguments of a stream. Messages may be compressed only if the REQUEST is, so short ones are, too."""
         cdef int number
         payload = self.pack(call, payload, peer, is_ready)
         compressor = self.compressor
@@ -212,7 +212,7 @@ cdef class ViewOptions:
         return bytes(compressor.compress(payload))
 
     cdef int take_packed(self, Call call, WireSettings peer, bint is_smaller) except -1:
-        """Set the peer's numbers of the codec and, of a payload already compressed, of the compressor."""
+        """Set the peer's number of the codec and, if the payload is compressed, of the compressor."""
         compressor = self.compressor
         if call.codec >= FIRST_OWN_NUMBER:
             _name_codec(self, call, peer)
@@ -263,7 +263,7 @@ cdef class CallerView:
         return view
 
     cdef CallerView new_view(self):
-        """Return a view without options yet: the last one if it is unused, otherwise a new one.
+        """Return a view whose options are not set yet: the last view if it is unused, otherwise a new one.
 
         A new view for each call would cost 540 more instructions (`make guard`, raw echo with a view each), 3.5 % of a call.
         """
@@ -481,7 +481,7 @@ cdef list argument_tuples_of(object given, dict unknown):
 
 cdef bint is_iterator(object value) noexcept:
     cdef PyAsyncMethods* methods = type_of(value).tp_as_async
-    # An asynchronous iterable counts too. A plain iterable does not: it may be a value, as a list is.
+    # An asynchronous iterable counts too. Another iterable does not: it may be a value, such as a list.
     return PyIter_Check(value) or methods is not NULL and methods.am_aiter is not NULL
 
 

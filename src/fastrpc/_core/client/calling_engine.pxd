@@ -10,14 +10,14 @@ from fastrpc._core.io.engine cimport PythonEngine
 @cython.final
 cdef class PythonCalls(CallingPart):
     cdef:
-        # The calls under way, oldest first; the number of calls written so far, and how many of these the stream has.
+        # The calls in progress, oldest first; the number of calls written so far, and how many of these the stream has.
         dict _calls
         uint64_t _written
         uint64_t handed
 
     cdef CallingEngine engine(self)
 
-    # Remove a call from the table, with its timer or without; False: it is over.
+    # Remove a call from the table, and its timer if it has one; False if the call has ended.
     cdef bint take(self, ClientCall call) except -1
     cdef bint _forget(self, ClientCall call) except -1
 
@@ -39,7 +39,7 @@ cdef class CallingEngine(PythonEngine):
         # The name of its protocol.
         readonly str protocol
 
-        # The rules of its life, with the object that is notified; the credential to show, or None.
+        # The rules of its life, with the object that is notified; the credential to present, or None.
         readonly ClientLife life
         readonly bytes credential
 
@@ -49,8 +49,8 @@ cdef class CallingEngine(PythonEngine):
         # The reason of its close.
         readonly str closed_text
 
-        # The server's verdict on our credential, -1 before the verdict, and its text; whether the server asks for
-        # another connection.
+        # The status of the server's verdict on the credential, -1 before the verdict, and its text; whether the server
+        # asks the client to use another connection.
         readonly int auth_status
         readonly str auth_text
         readonly bint peer_replaces

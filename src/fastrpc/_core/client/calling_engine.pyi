@@ -11,7 +11,7 @@ from fastrpc.protocols.base import ClientParts
 
 @final
 class PythonCalls(CallingPart):
-    """Our calls on a connection whose engine is written in Python."""
+    """The client's calls on a connection whose engine is written in Python."""
 
     @property
     def calls(self) -> Sequence[ClientCall]:
@@ -21,7 +21,7 @@ class PythonCalls(CallingPart):
         """Return the name of the codec of a call's payload."""
 
     def tell_crowd(self, engine: CallingEngine) -> None:
-        """Notify the owner of a crowd. The queue of the loop holds the engine until then."""
+        """Notify the owner that many calls are in progress. The queue of the loop holds the engine until then."""
 
     def takes_thread(self, now: int, rested_ns: int) -> bool:
         """Return whether a thread may send a new call, judged by the age and the idle time of the connection."""

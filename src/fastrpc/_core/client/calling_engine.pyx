@@ -5,9 +5,9 @@
     ClientCall ──► PythonCalls.send ──► send_call(call, payload)     cancel_call(call, reason)
     ClientCall ◄── answer(call, payload), fail(call, status, text) ◄── receive_data(bytes)
 
-The engine serves clients of a loop and of threads: on a loop, its owner is notified of its life; with threads, a thread
-checks its life. `PythonCalls` has the table of calls, their deadlines and their ends; opening, age and rest are in
-`client_life`.
+The engine serves clients of a loop and of threads. On a loop its owner is notified when it opens, ages or ends; with
+threads, a thread checks that. `PythonCalls` has the table of calls, with their deadlines; `client_life` has the rules
+of opening, age and idle time.
 """
 
 cimport cython
@@ -38,7 +38,7 @@ cdef object OUTCOMES = {True: OUTCOME_RAN, False: OUTCOME_NOT_STARTED, None: OUT
 
 @cython.final
 cdef class PythonCalls(CallingPart):
-    """Our calls on a connection whose engine is written in Python."""
+    """The client's calls on a connection whose engine is written in Python."""
 
     cdef inline CallingEngine engine(self):
         # The caller is the engine, or a call that holds it.
@@ -59,7 +59,7 @@ cdef class PythonCalls(CallingPart):
         return call.route.marshal.coders.codec
 
     def tell_crowd(self, CallingEngine engine not None):
-        """Notify the owner of a crowd. The queue of the loop holds the engine until then."""
+        """Notify the owner that many calls are in progress. The queue of the loop holds the engine until then."""
         if not engine.is_closed:
             engine.life.owner.connection_crowded(engine)
 
@@ -185,7 +185,7 @@ cdef class CallingEngine(PythonEngine):
         raise NotImplementedError(f"{type(self).__name__} does not implement send_call()")
 
     def cancel_call(self, call, reason):
-        """Notify the server that a call is given up; does nothing by default."""
+        """Notify the server that a call is given up. The default does nothing."""
 
     # Called by the engine in Python
 
@@ -217,7 +217,7 @@ cdef class CallingEngine(PythonEngine):
         frame.status = <uint16_t>status
         frame.outcome = OUTCOMES[has_run]
         frame.pushback_ms = <uint32_t>(min(max(retry_after, 0.0), LONGEST_RETRY) * 1000)
-        # `text` is held by the caller. All that may raise comes before the call is taken off the table.
+        # The caller holds `text`. Everything that may raise comes before the call leaves the table.
         frame.text = PyUnicode_AsUTF8AndSize(text, &size)
         frame.text_size = size
         if self.own_calls.take(call):
@@ -253,7 +253,7 @@ cdef class CallingEngine(PythonEngine):
         return self.own_calls.is_settled
 
     def await_crowd(self, Py_ssize_t calls):
-        """Notify the owner once when a call is sent while `calls` others are in flight; 0: never."""
+        """Notify the owner once, when a call is sent while `calls` others are in flight; 0 means never."""
         self.life.crowd = calls
 
     def begin_probe(self, ClientCall call not None):
@@ -264,7 +264,7 @@ cdef class CallingEngine(PythonEngine):
         """Note that a call that only probes health ended, or was not sent."""
 
     def present(self, bytes token not None):
-        """Replace the token: a connection that begins with the new token replaces this one."""
+        """Set a new token: a new connection that presents it replaces this one."""
         self.retire()
 
     def retire(self):
@@ -272,12 +272,12 @@ cdef class CallingEngine(PythonEngine):
         self.life.retire(self, self.own_calls.count())
 
     def close(self, reason=0, str text=""):
-        """Close once all output is sent; calls under way fail."""
+        """Close after all output is sent; calls in progress fail."""
         if self.is_closed:
             return
         self.closed_text = text
         self.life.refuse_calls(self)
-        # Written output leaves before the end.
+        # Written output is still sent.
         self.own_calls.fail_all(text or "it was closed", True)
         PythonEngine.close(self, reason, text)
 

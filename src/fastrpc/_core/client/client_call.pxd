@@ -96,7 +96,7 @@ cdef class ClientCall(Call):
         Streaming streaming
         object batch
 
-    # Its request: set for a new call of a client or a view.
+    # Set the request of a new call.
     cdef inline int set_request(
         self, MethodRoute route, ViewOptions options, object hash_key, tuple args, dict kwargs
     ) noexcept:

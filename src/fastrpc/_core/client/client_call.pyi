@@ -80,7 +80,7 @@ class ClientCall(Call):
 
     @property
     def inside_retry(self) -> bool:
-        """Whether a handler makes the call while it serves a retry: then the call is not retried itself."""
+        """Whether a handler makes the call while it serves a retry. Such a call is not retried."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
         """Have a function replace each sent message; the first given function is called first.
@@ -116,7 +116,7 @@ class ClientCall(Call):
         """The stream of this call, or None."""
 
     def _lose(self) -> None:
-        """Note that another attempt was faster: the server gets this reason when this attempt is given up."""
+        """Record that another attempt was faster; if this attempt is given up, the server gets this as the reason."""
 
     @property
     def _failure(self) -> BaseException | None:

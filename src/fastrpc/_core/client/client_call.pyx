@@ -1,4 +1,4 @@
-"""A call of ours, of either client: its request, its answer, and its counters.
+"""A call of a client, for tasks or threads: its request, its answer, and its counters.
 
 ::
 
@@ -11,9 +11,9 @@
 An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
 the receive buffer is held, and an answer that is no longer awaited is never decoded.
 
-A streaming call, and each attempt of it, points to its stream without a reference: the table of calls holds the
-attempt, and a stream that the program has dropped has to be cancelled. Interceptors, and the task that sends an
-iterable, hold the call of the attempts, and find the stream by it as long as it exists.
+A streaming call and its attempts point to the stream without a reference. The table of calls holds the attempt, so a
+reference would keep a stream alive that the program has dropped, and that has to be cancelled. Interceptors, and the
+task that sends an iterable, hold the call, and reach the stream through it while it exists.
 """
 
 cimport cython
@@ -55,7 +55,7 @@ cdef class Streaming:
         raise NotImplementedError
 
     cdef int head_came(self, Call call, bytes metadata) except -1:
-        """The first metadata of the stream came."""
+        """Handle the initial metadata of the stream."""
         raise NotImplementedError
 
     cdef int may_send(self) except -1:
@@ -63,11 +63,11 @@ cdef class Streaming:
         raise NotImplementedError
 
     cdef int detach(self, Call call) noexcept:
-        """Detach the stream: it is notified of nothing more."""
+        """Detach the stream, which gets no further events."""
         return 0
 
     cdef int wrap(self, Call call, object function, bint sent) except -1:
-        """Have a function replace each message sent, or received."""
+        """Make a function replace each message that is sent or, if `sent` is False, received."""
         raise NotImplementedError
 
     cdef str stage(self, Call call):
@@ -76,10 +76,10 @@ cdef class Streaming:
 
 
 cdef class ClientCall(Call):
-    """A call of ours. The connection settles it exactly once."""
+    """A call of a client. Its connection settles it exactly once."""
 
     def __dealloc__(self):
-        # An answer was never read, as its reader was interrupted. The collector may have taken parts already.
+        # The answer was never read, as its reader was interrupted. The collector may have cleared fields already.
         if self.is_counted and self.is_settled and self.route is not None:
             if self.route.counters is not None and self.route.totals is not None:
                 self.count_outcome(0)
@@ -87,7 +87,7 @@ cdef class ClientCall(Call):
     # From the connection
 
     cdef int settle(self) except -1:
-        """Hook: the answer or the failure has come; wake the waiting task or thread."""
+        """Wake the waiting task or thread: the answer or the failure is here. Subclasses implement this."""
         return 0
 
     cdef object endpoint_on(self, Engine session):
@@ -97,7 +97,7 @@ cdef class ClientCall(Call):
         return endpoint if record_of is None else record_of(endpoint)
 
     cdef str stage(self):
-        """Hook: return the stage of a unary call."""
+        """Return the stage of a unary call. Subclasses may override this."""
         return "over" if self.is_settled or self.outcome_status is not None else "waiting"
 
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
@@ -147,7 +147,7 @@ cdef class ClientCall(Call):
         self.is_settled = True
         self._count(error.status, now_ns())
         if error.processed == "no" and not isinstance(error, EncodeError):
-            # The call ended here before it was sent. If a message cannot be encoded, the fault is its caller's.
+            # The call ended before it was sent. A message that cannot be encoded is the caller's fault.
             count_unstarted(error.status)
         self.failure = error
         mark_own(error)
@@ -177,7 +177,7 @@ cdef class ClientCall(Call):
         return 0
 
     cdef int forget(self, int status=CANCELLED) except -1:
-        """Ignore later input for the call: the wait for its answer ended."""
+        """Ignore later input for the call, as nothing waits for its answer any more."""
         if self.is_settled:
             # The answer came and is not read.
             return self.count_outcome(0)
@@ -205,10 +205,10 @@ cdef class ClientCall(Call):
         return value
 
     def _count_end(self, error):
-        """Count an attempt of a stream that ended, now that its messages were read or are no longer wanted.
+        """Count the ended attempt of a stream after its messages were read or dropped.
 
-        For the server the attempt ended well; a message that cannot be decoded still counts as a failure here. A single
-        answer is counted when it is decoded.
+        A message that cannot be decoded counts as a failure here, although the server ended the attempt with OK. A
+        single answer is counted when it is decoded.
         """
         if self.is_settled and self.flags & STREAM_OUT:
             self.count_outcome(error.status if isinstance(error, DecodeError) else 0)
@@ -264,9 +264,9 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=1) except -1:
-        """Take the options and the deadline; raise if the deadline has passed.
+        """Apply the options and set the deadline; raise if the deadline has passed.
 
-        A failure counts `unsent` calls as unsent; 0 if the code that makes the attempt counts them.
+        A failure counts `unsent` calls as not sent; pass 0 if the code that makes the attempt counts them.
         """
         cdef ViewOptions options = self.options
         cdef Call scope
@@ -306,7 +306,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef int copy_options(self, ClientCall other) noexcept:
-        """Take the options and the deadline of another call of the same batch."""
+        """Copy the options and the deadline of another call of the same batch."""
         self.route = other.route
         self.is_local = True
         self.flags = other.flags
@@ -363,7 +363,7 @@ cdef class ClientCall(Call):
         attempt.moved_bytes = 0
 
     def _lose(self):
-        """Note that another attempt was faster: the server gets this reason when this attempt is given up."""
+        """Record that another attempt was faster; if this attempt is given up, the server gets this as the reason."""
         self.has_lost = True
         if isinstance(self.prepared, ClientCall):
             (<ClientCall>self.prepared).has_lost = True
@@ -406,7 +406,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef int undo(self) except -1:
-        """Undo the pick: it led to no connection, or to no attempt."""
+        """Undo the pick, which led to no connection or no attempt."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -416,7 +416,7 @@ cdef class ClientCall(Call):
     # Its stream
 
     cdef bint choose(self) except -1:
-        """Handle a sign of the server: return whether the stream takes this attempt."""
+        """Handle the server's first sign; return whether the stream uses this attempt."""
         return True
 
     cdef int end_pick(self, object error) except -1:
@@ -475,7 +475,7 @@ cdef class ClientCall(Call):
 
     @property
     def draining(self):
-        """Return an awaitable that is never done: on the server's side it is done once the server drains."""
+        """Return an awaitable that never completes. Its counterpart in a handler completes when the server drains."""
         return Draining(DrainEvent())
 
     @property
@@ -490,7 +490,7 @@ cdef class ClientCall(Call):
 
     @property
     def inside_retry(self):
-        """Whether a handler makes the call while it serves a retry: then the call is not retried itself."""
+        """Whether a handler makes the call while it serves a retry. Such a call is not retried."""
         return bool(self.is_inside_retry)
 
     @property
@@ -528,7 +528,7 @@ cdef class ClientCall(Call):
     @property
     def _seconds(self):
         """The seconds that the call took, or has taken so far."""
-        # An end that lies before the start is the end of an attempt, and the call is still under way.
+        # An end before the start is the end of an attempt: the call is still in progress.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
@@ -546,7 +546,7 @@ cdef bytes with_entry(bytes sent, bytes entry):
     """Return metadata with the id of the surrounding request as its last entry."""
     if sent is None:
         return entry
-    # An attempt may have taken the entry over from its call.
+    # An attempt may have copied the entry from its call.
     return sent if sent.endswith(entry) else sent + entry
 
 

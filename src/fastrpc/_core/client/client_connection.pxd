@@ -23,7 +23,7 @@ cdef class ClientSide(Side):
 @cython.final
 cdef class ClientConnection(Connection):
     cdef:
-        # `side` by its own type. The token to show before the first call, or None.
+        # `side`, typed; the token to present before the first call, or None.
         ClientSide decisions
         bytes credential
 

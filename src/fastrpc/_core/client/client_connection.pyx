@@ -72,7 +72,7 @@ cdef class ClientSide(Side):
     # The end
 
     cdef int on_peer_drains(self) except -1:
-        # Calls of which the server has received no byte are sent on another connection.
+        # Calls of which no byte was sent are moved to another connection.
         self.refuse_calls()
         return self.close_when_idle()
 
@@ -88,7 +88,7 @@ cdef class ClientSide(Side):
         # The connection is closed below.
         connection.life.retire(connection, 1)
         if connection.serving is not None and connection.is_open:
-            # Without a GOAWAY calls that the server begins now would be lost.
+            # Without a GOAWAY, calls that the server makes now would be lost.
             connection.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
         return self.close_when_idle()
 
@@ -121,7 +121,7 @@ cdef bint _sent_calls(ClientSide side) noexcept:
 
 
 cdef bint _has_served(ClientSide side) noexcept:
-    """Return whether no call of the server is under way, and the server knows that no further one is accepted."""
+    """Return whether no call of the server is in progress, and the server knows that no more are accepted."""
     cdef ClientConnection connection = side.connection()
     if connection.callee.calls.size or connection.callee.one_way_calls or connection.sender.unsent_bytes():
         return False
@@ -155,7 +155,7 @@ cdef class ClientConnection(Connection):
     # Orders of the pool
 
     def present(self, bytes token not None):
-        """Show the server a token; `Side.on_verdict` is called with its answer."""
+        """Present a token to the server; `Side.on_verdict` is called after its answer."""
         self.now = now_ns()
         self.control.send_credential(b"bearer", token)
         self.written()
@@ -173,7 +173,7 @@ cdef class ClientConnection(Connection):
 
     def begin_probe(self, ClientCall call not None):
         call.is_probe = True
-        # The call takes an id in the same step; if it has to wait for one, the connection is in use anyway.
+        # The call gets an id in the same step. If it has to wait for an id, other calls use the connection anyway.
         self.liveness.probes += 1
 
     def end_probe(self, ClientCall call not None):

@@ -9,15 +9,14 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 cdef class ClientStream(StreamChannel):
     cdef:
-        # The call for interceptors; its attempts have the connection.
+        # The call that interceptors see. Its attempts have the connection.
         readonly ClientCall origin
 
         # Whether the program may send, and whether messages or one answer are returned.
         readonly bint takes_stream
         readonly bint gives_stream
 
-        # Whether an attempt is under way; whether the stream takes the messages of one; whether a message or HEAD has
-        # arrived.
+        # Whether an attempt is in progress; whether the stream has chosen one; whether a message or HEAD has arrived.
         readonly bint is_open
         readonly bint is_chosen
         readonly bint has_sign
@@ -51,11 +50,11 @@ cdef Streaming new_streaming(PyObject* stream)
 @cython.final
 cdef class Gathered:
     cdef:
-        # Payloads, with the number of their compressor if they have one; those from `next` on are not passed on yet.
+        # Payloads, each with the number of its compressor if it has one; the first of them that is not passed on yet.
         list messages
         Py_ssize_t next
 
-        # The exception of the next message, which cannot be encoded, or None; whether no message follows.
+        # The exception if the next message cannot be encoded, or None; whether no message follows.
         object failure
         bint is_last
 

@@ -55,13 +55,13 @@ class ClientStream(StreamChannel):
         """Whether a message or the initial metadata came."""
 
     def _end(self, error: BaseException | None) -> None:
-        """Let received messages be taken first, then raise the error; None means a clean end."""
+        """End the stream: received messages are still returned, then the error is raised; None means a clean end."""
 
     def _end_sending(self, error: BaseException | None) -> None:
         """Notify senders that nothing can be sent any more."""
 
     def _kept(self, error: _E) -> _E:
-        """Return an error equal to this one, for the stream to keep: a raised error would hold the stream."""
+        """Return an equal error for the stream to keep. A raised error refers to frames, and so to the stream."""
 
     def _again(self, error: _E) -> _E:
         """Return an error equal to the kept one, to be raised."""
@@ -83,15 +83,15 @@ class ClientStream(StreamChannel):
         """The initial metadata; None before HEAD or a message came."""
 
     def _check_iterable(self, messages: object) -> None:
-        """Raise if messages are not iterable, or a text, which would be sent as characters."""
+        """Raise if `messages` is not iterable, or is a text, which would be sent as characters."""
 
     def _unpackable(self, error: Exception) -> EncodeError:
         """Return the error of a message that cannot be compressed."""
 
 @final
 class StreamLink(Streaming):
-    """The link from a call to its stream: input of the chosen attempt is passed on, other input is dropped."""
+    """The link from a call to its stream. It passes on the input of the chosen attempt and drops other input."""
 
 @final
 class Gathered:
-    """Encoded messages that leave in one write."""
+    """Encoded messages that share one write."""

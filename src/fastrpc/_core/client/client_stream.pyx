@@ -1,4 +1,4 @@
-"""A stream of ours, of either client: a call with messages in one or both directions, and its attempts.
+"""A stream of a client, for tasks or threads: a call with messages in one or both directions, and its attempts.
 
 ::
 
@@ -8,15 +8,15 @@
 
     StreamChannel
     └── ClientStream               attempts, encoding, compression, the end
-        ├── CalledStream           (called_stream) under `Stream`, awaited
-        └── BlockingCalledStream   (blocking_called_stream) under `SyncStream`, blocks
+        ├── CalledStream           (called_stream) the base of `Stream`, for tasks
+        └── BlockingCalledStream   (blocking_called_stream) the base of `SyncStream`, for threads
 
-The stream is the channel itself, so the messages of one read reach its user directly. It outlives its attempts: before
-the first sign of the server, another attempt may follow a failed one. The stream takes the messages of the first
-attempt that shows a sign.
+The stream is the channel itself, so received messages reach its user directly. It outlives its attempts: until the
+server's first sign (a message or the initial metadata), another attempt may follow a failed one. The stream uses the
+first attempt with a sign.
 
-Ready messages are encoded up to the size of one write, then passed on together: `Gathered`. If one cannot be encoded,
-the earlier ones are sent.
+Messages that exist already are encoded up to the size of one write, then passed on together (`Gathered`). If a message
+cannot be encoded, the earlier ones are still sent.
 """
 
 from array import array
@@ -37,13 +37,13 @@ from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DecodeError, EncodeError, FastRPCError, StreamEndedError
 
 cdef enum:
-    # Bytes of messages that share one write; bytes that each counts in addition to its payload.
+    # The most bytes of messages in one write; the bytes that each message counts in addition to its payload.
     GATHERED_BYTES = 65_536
     MESSAGE_BYTES = 16
 
 
 cdef class ClientStream(StreamChannel):
-    """The messages of one of our calls, and its attempts."""
+    """The messages of a client's call, and its attempts."""
 
     def __init__(
         self, ViewOptions options not None, hash_key, MethodRoute route not None, tuple args not None, dict kwargs not None
@@ -62,31 +62,31 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef int attach(self, ClientCall attempt) except -1:
-        """Begin an attempt; a stream that sends belongs to its only attempt from the start."""
+        """Begin an attempt. A stream that sends has one attempt, which it uses from the start."""
         raise NotImplementedError
 
     cdef int withdraw(self, Call before) except -1:
-        """Withdraw the attempt that was attached last, as it was not sent: `before` is current again."""
+        """Withdraw the last attempt, which was not sent; `before` is current again."""
         raise NotImplementedError
 
     cdef int detach(self, ClientCall attempt) noexcept:
-        """Detach an attempt: it notifies the stream of nothing more."""
+        """Detach an attempt, which sends the stream no further events."""
         return 0
 
     cdef bint take_attempt(self, ClientCall attempt) except -1:
-        """Return whether the stream takes the messages of this attempt: the first with a message or metadata."""
+        """Return whether the stream uses this attempt; it uses the first one with a message or metadata."""
         return True
 
     cdef int show_sign(self) except -1:
-        """Note that a message or the initial metadata came."""
+        """Record the server's first sign: a message or the initial metadata."""
         raise NotImplementedError
 
     cdef int attempt_over(self, ClientCall attempt) except -1:
-        """Note that an attempt ended, well or not."""
+        """Handle the end of an attempt, with or without an error."""
         raise NotImplementedError
 
     cdef int fail_with(self, object error, int reason) except -1:
-        """End the stream from this side: the server is notified, and all waits end with the error."""
+        """End the stream from this side: notify the server, and end all waits with the error."""
         raise NotImplementedError
 
     cdef bint awaits_message(self) noexcept:
@@ -96,7 +96,7 @@ cdef class ClientStream(StreamChannel):
     # The end
 
     def _end(self, error):
-        """Let received messages be taken first, then raise the error; None means a clean end."""
+        """End the stream: received messages are still returned, then the error is raised; None means a clean end."""
         self._end_sending(error)
         self.end_input(error)
 
@@ -108,7 +108,7 @@ cdef class ClientStream(StreamChannel):
         self.end_output(error, is_fresh)
 
     def _kept(self, error):
-        """Return an error equal to this one, for the stream to keep: a raised error would hold the stream."""
+        """Return an equal error for the stream to keep. A raised error refers to frames, and so to the stream."""
         return twin_of(error)
 
     def _again(self, error):
@@ -169,7 +169,7 @@ cdef class ClientStream(StreamChannel):
         return 0
 
     def _check_iterable(self, messages):
-        """Raise if messages are not iterable, or a text, which would be sent as characters."""
+        """Raise if `messages` is not iterable, or is a text, which would be sent as characters."""
         if isinstance(messages, (str, bytes)) or not hasattr(messages, "__iter__"):
             raise TypeError(
                 f"{self.origin.route.method}: send_many takes an iterable of messages, not {type(messages).__name__}; "
@@ -227,10 +227,10 @@ cdef class ClientStream(StreamChannel):
 
 @cython.final
 cdef class StreamLink(Streaming):
-    """The link from a call to its stream: input of the chosen attempt is passed on, other input is dropped."""
+    """The link from a call to its stream. It passes on the input of the chosen attempt and drops other input."""
 
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        # Held until the stream has the message: a sign of the server may wake code that releases the stream.
+        # Held until the stream has the message: the server's first sign may run code that releases the stream.
         cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
         if stream is None or not (<ClientCall>call).choose():
             return (<CallingPart>(<ClientCall>call).session.calling).message_taken(call, cost)
@@ -275,7 +275,7 @@ cdef class StreamLink(Streaming):
 
 
 cdef Streaming new_streaming(PyObject* stream):
-    """Return the state of a call of this stream; with NULL, the state of an attempt that has not begun."""
+    """Return the state for a call of a stream; NULL is for an attempt that has not begun."""
     cdef StreamLink streaming = StreamLink.__new__(StreamLink)
     streaming.stream = stream
     return streaming
@@ -283,7 +283,7 @@ cdef Streaming new_streaming(PyObject* stream):
 
 @cython.final
 cdef class Gathered:
-    """Encoded messages that leave in one write."""
+    """Encoded messages that share one write."""
 
     def __cinit__(self):
         self.messages = []
@@ -292,7 +292,7 @@ cdef class Gathered:
         return self.next >= len(self.messages)
 
     cdef int hand_over(self, ClientStream stream) except -1:
-        """Hand over the messages that have room; the caller holds the guard of the connection."""
+        """Pass on as many messages as have room; the caller holds the guard of the connection."""
         try:
             while not self.is_sent() and not stream.is_full():
                 one = self.messages[self.next]

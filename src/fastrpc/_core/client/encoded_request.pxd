@@ -11,7 +11,7 @@ cdef class EncodedRequest:
         MethodRoute route
         uint64_t names
         bytes payload
-        # Whether the compression is over; whether it made the payload smaller.
+        # Whether the compression has ended; whether it made the payload smaller.
         bint is_packed
         bint is_smaller
 

@@ -2,4 +2,4 @@ from typing import final
 
 @final
 class EncodedRequest:
-    """The arguments of a call, encoded, and compressed once that is done."""
+    """The encoded arguments of a call; compressed, once their compression has ended."""

@@ -5,7 +5,7 @@ cimport cython
 
 @cython.final
 cdef class EncodedRequest:
-    """The arguments of a call, encoded, and compressed once that is done."""
+    """The encoded arguments of a call; compressed, once their compression has ended."""
 
 
 cdef EncodedRequest new_encoded(

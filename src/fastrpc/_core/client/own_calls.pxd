@@ -14,7 +14,7 @@ cdef class OwnCalls(NativeCalling):
         # The rules of a client's connection, never None; none of them applies on a connection of a server.
         ClientLife life
 
-        # Functions that are called once no new calls may be sent here, or None.
+        # Functions to call when the connection stops taking new calls, or None.
         list watchers
 
     cdef Connection session(self)

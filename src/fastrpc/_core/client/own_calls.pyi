@@ -6,10 +6,10 @@ from fastrpc._core.native.connection import Connection
 
 @final
 class OwnCalls(NativeCalling):
-    """The calls of ours on one connection."""
+    """The calls that this side makes on one connection."""
 
 def watch_calls(session: Connection, endpoint: Any, ended: Callable[[], object]) -> bool:
-    """Let calls of ours be sent on a connection; return whether they may be now.
+    """Let this side make calls on a connection; return whether it takes calls now.
 
     Args:
         endpoint: the other side's name in errors, unless the connection makes calls already.

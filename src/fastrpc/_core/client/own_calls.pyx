@@ -1,12 +1,12 @@
-"""The part of a native connection that makes our calls: for a client, and for a server that calls a serving client.
+"""The part of a native connection that makes calls, for a client, and for a server that calls a serving client.
 
 ::
 
     ClientCall ──► OwnCalls.start ──► CallSlots ──► REQUEST
     ClientCall ◄──  OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
 
-The calling side also counts the peer's budget for idle work (PROTOCOL.md 9), and holds a CANCEL back that would use the
-budget up: otherwise a program that cancels endlessly would lose the connection, and all other calls.
+The calling side also counts how much of the peer's budget for idle work it has used (PROTOCOL.md 9), and delays a
+CANCEL that would exceed it: otherwise a program that cancels endlessly would lose the connection and all other calls.
 """
 
 cimport cython
@@ -43,7 +43,7 @@ cdef enum:
 
 @cython.final
 cdef class OwnCalls(NativeCalling):
-    """The calls of ours on one connection."""
+    """The calls that this side makes on one connection."""
 
     cdef inline Connection session(self):
         # The caller is the connection, or a call that holds it.
@@ -102,8 +102,7 @@ cdef class OwnCalls(NativeCalling):
         return self.session().sender.send_end(call) if call.id or call.unsent is not None else 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        # The REQUEST of a call without an id was dropped for its deadline: nothing follows, and the deadline ends the
-        # wait.
+        # A call without an id was dropped because of its deadline, which also ends this wait.
         return call.id == 0 or self.session().sender.is_full_for(call)
 
     cdef int await_turn(self, Call call) except -1:
@@ -118,7 +117,7 @@ cdef class OwnCalls(NativeCalling):
     # The state of its request
 
     cdef bint was_written(self, Call call) noexcept:
-        # The last piece is written, and is sent unless the stream ends.
+        # The last piece is written, and will be sent unless the stream ends.
         return call.handed_at != 0
 
     cdef bint was_handed(self, Call call) noexcept:
@@ -136,7 +135,7 @@ cdef class OwnCalls(NativeCalling):
             return violation_error(self.endpoint, call, handed, why, session.closed_reason)
         return lost_error(self.endpoint, call, handed, why)
 
-    # From the states of calls
+    # Called by the states of calls
 
     @cython.nonecheck(False)
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
@@ -192,8 +191,8 @@ cdef class OwnCalls(NativeCalling):
         return _tell_watchers(self)
 
     cdef int _keep_early(self, ClientCall call, bytes payload) except -1:
-        """Keep a request that is sent before the peer's SETTINGS, which may show that it was too early."""
-        # Messages may have been sent already after the REQUEST of a stream.
+        """Keep a request that is sent before the peer's SETTINGS, as they may have limits that it exceeds."""
+        # Messages of the stream may have been sent after its REQUEST.
         if call.flags & (ONE_WAY | STREAM_IN):
             return 0
         if <uint64_t>PyBytes_GET_SIZE(payload) <= self.session().peer.max_message:
@@ -201,9 +200,9 @@ cdef class OwnCalls(NativeCalling):
         return 0
 
     cdef bint _sent_again(self, ClientCall call, Frame* frame) except -1:
-        """Queue a call again, once, if a limit refused it that was unknown at its sending; False: the answer counts.
+        """Queue a call again, once, if a limit refused it that was unknown when it was sent; False if the answer counts.
 
-        The call stays the same attempt: the server started nothing, and its limits are known now.
+        It is still the same attempt: the server started nothing, and its limits are known now.
         """
         cdef Connection session = self.session()
         cdef bytes payload = call.early_request
@@ -250,7 +249,7 @@ cdef int _fail_unsent(OwnCalls calls, str why) except -1:
 
 
 cdef object _refused_error(OwnCalls calls, Call call):
-    """Return the error of a call that was not started, as the server refused our credential."""
+    """Return the error of a call that did not start because the server refused the credential."""
     cdef Connection session = calls.session()
     text = f"{call.route.method}: {calls.endpoint} refused the credentials: {session.auth_text}"
     if session.auth_status == UNAVAILABLE:
@@ -285,11 +284,11 @@ cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol
 
 
 def watch_calls(Connection session not None, endpoint, ended):
-    """Let calls of ours be sent on a connection; return whether they may be now.
+    """Let this side make calls on a connection; return whether it takes calls now.
 
     Args:
         endpoint: the other side's name in errors, unless the connection makes calls already.
-        ended: called without arguments, once, when no new calls may be sent any more.
+        ended: called once, without arguments, when the connection stops taking new calls.
     """
     cdef OwnCalls calls = <OwnCalls?>session.calling if session.calling is not None else None
     if calls is None:

@@ -25,14 +25,14 @@ cdef class AnswerHead:
 @cython.final
 cdef class GrpcAnswer:
     cdef:
-        # The call that it answers; None: it is over, or its answer is dropped.
+        # The call that it answers; None once the call is over or its answer is dropped.
         ClientCall call
 
-        # The head once it was received, and the text of a head that is not a gRPC head.
+        # The received head, or None; the body of a response that is not gRPC, as far as it is kept.
         AnswerHead head
         bytes text
 
-        # The reader of messages, None until one is cut; the message of a unary call, None before it.
+        # The reader of messages, None while each message arrives in one piece; the message of a unary call, or None.
         MessageReader reader
         bytes message
         bint is_compressed
@@ -46,18 +46,18 @@ cdef class AnsweredConnection(StreamHandler):
         # The most bytes of a message of an answer.
         Py_ssize_t message_bytes
 
-        # The stream of the answer that came although the pool had too little left for it, or other answers wait before
-        # it: one at a time, or None.
+        # The stream of the one answer that was admitted although the pool had too little left for it or other answers
+        # waited before it; or None.
         Http2Stream unpooled
 
-        # Names of metadata that was left out lately, and whether one has been logged.
+        # Names of metadata omitted since the last head; whether an omission was logged already.
         list left_out
         bint has_told_dropped
 
-    # Hook: Called when a call is over here, before its error or its answer is reported.
+    # Hook: a call ended on this side; called before its error or its answer is reported.
     cdef int call_over(self, ClientCall call) except -1
 
-    # Hook: the server refused a call for its credential.
+    # Hook: the server refused the credential of a call.
     cdef int on_unauthenticated(self) except -1
 
     # End a call with an error.

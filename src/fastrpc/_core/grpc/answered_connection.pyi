@@ -15,4 +15,4 @@ class GrpcAnswer:
     """The answer to a call, as far as received."""
 
 class AnsweredConnection(StreamHandler):
-    """The half of a client's connection that takes answers."""
+    """The half of a client's connection that receives answers."""

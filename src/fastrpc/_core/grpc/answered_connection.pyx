@@ -1,20 +1,20 @@
-"""The half of a client's connection that takes answers: from the head of a stream to the end of its call.
+"""The half of a client's connection that receives answers: from the head of a stream to the end of its call.
 
 ::
 
-    on_head ──► AnswerHead ──► on_data ──► messages ──► message_came          of a call that gets a stream of them
+    on_head ──► AnswerHead ──► on_data ──► messages ──► message_came          of a call with a stream of answers
                                               └──────► kept until on_trailers ──► AnswerEnd ──► answer_came, failed
-    on_reset, a broken rule, a fault of the answer ──────────────────────────────────────────► answer_came, failed
+    on_reset, a broken rule, a faulty answer ────────────────────────────────────────────────► answer_came, failed
 
     :status 200, content-type application/grpc, grpc-encoding, metadata ──► AnswerHead
-    grpc-status, grpc-message, grpc-status-details-bin, metadata ─────────► AnswerEnd      also alone, as the first block
+    grpc-status, grpc-message, grpc-status-details-bin, metadata ─────────► AnswerEnd      also as the only block
 
-This half is the handler of a connection of HTTP/2. A stream has the answer to its call as `user`. A call whose own
-deadline has passed ends with that error, whatever else arrives. The other half, `asking_connection`, opens the streams.
+This half is the handler of an HTTP/2 connection. The `user` of a stream is the answer to its call. A call whose deadline
+has passed ends with DEADLINE_EXCEEDED, whatever error arrives. The other half, `asking_connection`, opens the streams.
 
-The trailer `frpc-outcome` of our own servers says whether the handler ran. The handler of a stranger's server counts as
-run, except for statuses with which servers and proxies also refuse calls. An answer of HTTP alone has the status that
-gRPC maps it to. Heads and ends are kept with the header block (`HeaderBlock.note`): an equal block is known at once.
+The trailer `frpc-outcome` of our own servers says whether the handler ran. With other servers the handler counts as run,
+except for statuses with which servers and proxies also refuse calls. gRPC maps the status of a plain HTTP answer to a
+Status. The interpreted head or end is kept in the header block (`HeaderBlock.note`), so equal blocks are interpreted once.
 """
 
 import logging
@@ -48,7 +48,7 @@ from fastrpc._core.wire.frame cimport PUSHBACK_NEVER, STREAM_OUT, Frame
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-# Milliseconds of a pause that are believed, some 46 days.
+# The longest pause before a retry, in milliseconds: some 46 days. A longer one is cut to this.
 cdef object LONGEST_PAUSE = 4_000_000_000
 
 cdef bytes GRPC_TYPE = b"application/grpc"
@@ -56,9 +56,9 @@ cdef bytes GRPC_TYPE = b"application/grpc"
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    # The time by which a server may end a call before our deadline, since its timeout was rounded down.
+    # A server may end a call this much before our deadline, as the timeout it got was rounded down.
     EARLY_NS = 2_000_000
-    # The most bytes of a text that are kept of an answer of HTTP alone.
+    # The most bytes of text that are kept of a plain HTTP answer.
     LONGEST_TEXT = 1_024
 
 
@@ -89,7 +89,7 @@ cdef class AnswerEnd:
         frame.status = <uint16_t>self.status
         frame.outcome = <uint8_t>self.outcome
         frame.pushback_ms = self.pushback_ms
-        # This object's own bytes.
+        # The pointer is valid: this object holds the bytes.
         frame.text = PyBytes_AS_STRING(self.text)
         frame.text_size = PyBytes_GET_SIZE(self.text)
         return 0
@@ -102,7 +102,7 @@ cdef class GrpcAnswer:
 
 
 cdef bint is_of_grpc(HeaderBlock block) except -1:
-    """Return whether a head is gRPC's; some servers omit the content-type of a bare status."""
+    """Return whether a head belongs to gRPC; without a content-type a grpc-status is enough, as some servers send it."""
     cdef HeaderField found = block.field(TOKEN_STATUS)
     if found is None or found.value != b"200":
         return False
@@ -163,7 +163,7 @@ cdef AnswerEnd http_end(HeaderBlock block):
 
 
 cdef AnswerEnd refused_by_http(bytes status, bytes body):
-    """Return the end of an answer of HTTP alone."""
+    """Return the end of a plain HTTP answer."""
     text = body.decode("utf-8", "replace").strip()
     end = f": {text}" if text else ""
     return new_end(
@@ -182,34 +182,34 @@ cdef AnswerEnd new_end(int status, int outcome, str text):
 
 
 cdef int outcome_of(int status) noexcept:
-    """Return whether the handler of a stranger ran, by its status."""
+    """Return the outcome by the status alone, for a server that is not ours: whether its handler ran."""
     return OUTCOME_UNKNOWN if status == UNAVAILABLE or status == RESOURCE_EXHAUSTED else OUTCOME_RAN
 
 
 cdef int stated_outcome(bytes value) except -1:
-    """Return the outcome that one of our servers states."""
+    """Return the outcome that one of our servers states in `frpc-outcome`."""
     if value == b"1":
         return OUTCOME_NOT_STARTED
     return OUTCOME_RAN if value == b"0" else OUTCOME_UNKNOWN
 
 
 cdef uint32_t pause_of(bytes value) except? 1:
-    """Return grpc-retry-pushback-ms as in a RESPONSE: a negative number, or no number at all, forbids a retry."""
+    """Return grpc-retry-pushback-ms as the pause of a native RESPONSE; a negative or malformed number forbids a retry."""
     if not value.isdigit():
         return PUSHBACK_NEVER
-    # In a RESPONSE 0 would mean that no pause is stated.
+    # At least 1, as 0 in a RESPONSE means that no pause is stated.
     return max(1, min(int(value), LONGEST_PAUSE)) if len(value) < 12 else LONGEST_PAUSE
 
 
 cdef class AnsweredConnection(StreamHandler):
-    """The half of a client's connection that takes answers."""
+    """The half of a client's connection that receives answers."""
 
     cdef int call_over(self, ClientCall call) except -1:
-        """Hook: a call is over here."""
+        """Hook: a call ended on this side."""
         raise NotImplementedError
 
     cdef int on_unauthenticated(self) except -1:
-        """Hook: the server refused a call for its credential."""
+        """Hook: the server refused the credential of a call."""
         return 0
 
     cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1:
@@ -299,7 +299,7 @@ cdef class AnsweredConnection(StreamHandler):
         return 0 if answer.call is None else answer.call.may_send()
 
     cdef list _left_out(self):
-        """Return the list for the names of omitted metadata; they are counted with the next head."""
+        """Return the list to add names of omitted metadata to; the names added before are counted now."""
         cdef list dropped = self.left_out
         if dropped:
             self.left_out = []
@@ -454,19 +454,19 @@ cdef bint _is_late(AnsweredConnection connection, ClientCall call, uint64_t earl
 
 cdef bint has_reader(ClientCall call) noexcept:
     """Return whether the reader of a stream waits for the next message of this attempt."""
-    # Not NULL: the stream lives.
+    # The stream exists as long as the pointer is not NULL.
     return call.streaming.stream is not NULL and (<ClientStream>call.streaming.stream).awaits_message()
 
 
 cdef AnswerEnd end_without_status(GrpcAnswer answer):
-    """Return the end of an answer that has no trailers, or whose trailers have nothing to do with gRPC."""
+    """Return the end of an answer without trailers, or of a plain HTTP answer with any trailers."""
     if answer.head.is_grpc:
         return new_end(UNKNOWN, OUTCOME_UNKNOWN, "the server ended the answer without a status")
     return refused_by_http(answer.head.http_status, answer.text or b"")
 
 
 cdef int fill_message(Frame* frame, ClientCall call, int compressor) noexcept:
-    """Fill the frame of a message of an answer."""
+    """Fill the frame of an answer's message."""
     memset(frame, 0, sizeof(Frame))
     frame.codec = <uint8_t>call.route.marshal.codec_id
     frame.compressor = <uint8_t>compressor

@@ -16,30 +16,31 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class AskingConnection(AnsweredConnection):
     cdef:
-        # The part of its engine that makes the calls, which has the limits of the server.
+        # The part of the engine that makes the calls. It has the limits of the server.
         CallingPart calling
 
-        # The rules of its life; the heads of requests.
+        # The rules by which the connection ages and ends; the heads of requests.
         ClientLife life
         RequestHeads heads
 
-        # Returns the seconds for which a token is valid, 0: the token does not state them. None: no other token
-        # follows.
+        # Returns the seconds for which a token is valid, 0 if the token does not state them; None if the token is never
+        # renewed. The seconds of the first token.
         object validity
         double valid_seconds
 
-        # Calls that wait for a stream, and how many of them were given up. Whether some of them are being started.
+        # Calls that wait for a stream; the number of them that were cancelled; whether `_release` is running.
         PriorityQueue waiting
         Py_ssize_t dropped
         bint is_releasing
 
-        # The streams that may be reset without an answer: about as many as servers do not treat as a flood.
+        # The budget of resets of unanswered streams: servers treat many more as a flood.
         Budget resets
 
-        # Flushes of all output so far: a request written before one has been sent.
+        # How often all output was flushed. A request written before a flush was sent with it.
         uint64_t flushes
 
-        # Whether the server leaves and another replaces it, or does not speak HTTP/2; whether it wants fewer pings.
+        # Whether the server shuts down without an error, so that another replaces it; whether it does not speak HTTP/2;
+        # whether it wants fewer pings.
         bint peer_replaces
         bint is_unreadable
         bint wants_fewer_pings
@@ -56,5 +57,5 @@ cdef class AskingConnection(AnsweredConnection):
     cdef int fail_all(self, str why, bint leaves) except -1
     cdef int _close_when_idle(self) except -1
     cdef inline Py_ssize_t in_flight(self) noexcept:
-        """Return the calls under way; all calls that wait for a stream count as one."""
+        """Return the number of calls in progress; all calls that wait for a stream count as one."""
         return self.http2.streams.count_open() + (1 if self.waiting.has_items() else 0)

@@ -10,8 +10,8 @@ class AskingConnection(AnsweredConnection):
     """The half of a client's connection that opens streams.
 
     Args: parts: the parts of the connection. calling: the part that makes the calls. scheme: "http", or "https" where
-        the connection is encrypted. authority: the name of the server for requests. ping_interval: seconds of silence
-        until a server with a call under way is asked whether it lives; 0: never. validity: returns the seconds for
+        the connection is encrypted. authority: the name of the server for requests. ping_interval: seconds without
+        data after which a server with a call in progress is pinged; 0: never. validity: returns the seconds for
         which a token is valid, 0 if the token does not state them.
     """
 

@@ -1,12 +1,12 @@
-"""The half of a client's connection that opens streams: from our calls to heads and messages of requests.
+"""The half of a client's connection that opens streams: from a client's calls to heads and messages of requests.
 
 ::
 
-    ClientCall ──► GrpcCalls.send ──► a stream ──► head, message              above the server's limit: `waiting`
+    ClientCall ──► GrpcCalls.send ──► a stream ──► head, message              beyond the server's limit: `waiting`
     ClientCall ◄── answers of the other half, RST_STREAM, GOAWAY, the end of the connection
 
-A stream has the answer to its call as `user` (`answered_connection`), and a call the id of its stream. `client` has the
-engine that holds this connection, and its life.
+The `user` of a stream is the answer to its call (`answered_connection`); the `id` of a call is the id of its stream.
+The engine in `client` holds this connection.
 """
 
 import logging
@@ -35,7 +35,7 @@ from fastrpc._version import __version__
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    # The most connections that threads make while calls wait for a stream.
+    # The most connections that the threads of a client open while calls wait for a stream.
     MOST_CONNECTIONS = 8
 
 PINGS_TEXT = "the server allows fewer pings (raise Keepalive.interval); the next connection sends half as many"
@@ -74,19 +74,19 @@ cdef class AskingConnection(AnsweredConnection):
     # Requests
 
     cdef int send_request(self, ClientCall call, bytes payload) except -1:
-        """Open the stream of a call and send its request, or let it wait for a stream."""
+        """Open the stream of a call and send its request, or queue the call until a stream is free."""
         if (self.waiting.has_items() and self.http2.control.is_settled) or not self._may_open(call):
             return _wait(self, call, payload)
         return 0 if _open_call(self, call, payload) else _wait(self, call, payload)
 
     cdef bint _may_open(self, Call call) noexcept:
-        """Return whether a call may leave, by the state of the opening."""
+        """Return whether a call may be sent now: the server has answered the opening, or early calls are allowed."""
         return self.http2.control.is_settled or self.life.takes_early(call.flags & IDEMPOTENT)
 
     # Calls that wait for a stream
 
     cdef int give_up(self, ClientCall call) except -1:
-        """Stop a call: it is never sent if it waits, otherwise its stream is reset."""
+        """Cancel a call: drop it if it waits for a stream, otherwise reset its stream."""
         cdef Http2Stream stream
         if call.state == STATE_GONE:
             return 0
@@ -100,13 +100,13 @@ cdef class AskingConnection(AnsweredConnection):
         if stream is not None:
             (<GrpcAnswer>stream.user).call = None
             if not spend(&self.resets, 1, self.http2.instant()) and stream.is_ended_by_us:
-                # A server would treat further resets as a flood. The call may continue, and its answer is dropped.
+                # A server would treat further resets as a flood, so the call continues and its answer is dropped.
                 return 0
             self.http2.reset(stream, CODE_CANCEL)
         return self._close_when_idle()
 
     cdef int call_over(self, ClientCall call) except -1:
-        """Note the end of a call here: it may be reused, and its deadline is not watched."""
+        """Mark a call as ended on this side: stop its timer, and count it as over."""
         cdef LoopState loop_state = self.calling.loop_state
         if loop_state is not None:
             loop_state.stop_timer(call)
@@ -146,7 +146,7 @@ cdef class AskingConnection(AnsweredConnection):
         if code == CODE_CALM_DOWN and debug == TOO_MANY_PINGS:
             self.wants_fewer_pings = True
             logger.warning("%s: %s", self.calling.endpoint, PINGS_TEXT)
-        # Retired first: calls that fail now may be made again on another connection. This one is closed later.
+        # Retired first, so that calls that fail now are retried on another connection. With 1 call it is not closed yet.
         self.life.retire(self.http2.engine(), 1)
         for stream in not_taken:
             call = (<GrpcAnswer>stream.user).call
@@ -157,7 +157,7 @@ cdef class AskingConnection(AnsweredConnection):
         return self._close_when_idle()
 
     cdef int fail_all(self, str why, bint leaves) except -1:
-        """Fail all calls; `leaves`: written output is still sent."""
+        """Fail all calls. If `leaves`, written output is still sent, so written requests count as sent."""
         cdef CallingPart part = self.calling
         cdef Http2Stream stream
         cdef ClientCall call

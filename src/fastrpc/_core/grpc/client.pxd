@@ -1,1 +1,1 @@
-"""The client's side of gRPC: it has nothing for other modules of C."""
+"""The client's side of gRPC. It exports nothing to other Cython modules."""

@@ -12,16 +12,16 @@ from fastrpc.protocols.base import ClientParts
 
 @final
 class GrpcCalls(CallingPart):
-    """Our calls on a connection that speaks gRPC."""
+    """The client's calls on a connection that speaks gRPC."""
 
 @final
 class GrpcClient(Engine):
-    """The client's side of one connection that speaks gRPC, for clients of loops and of threads.
+    """The client's side of one connection that speaks gRPC, for clients on event loops and in threads.
 
     Args: parts: the parts of the connection. scheme: "http", or "https" where the connection is encrypted. authority:
-        the name of the server for requests. peer: the limits and numbers of every server. ping_interval: seconds of
-        silence until a server with a call under way is asked whether it lives; 0: never. validity: returns the seconds
-        for which a token is valid, 0 if the token does not state them.
+        the name of the server for requests. peer: the limits and numbers of every server. ping_interval: seconds
+        without data after which a server with a call in progress is pinged; 0: never. validity: returns the seconds for
+        which a token is valid, 0 if the token does not state them.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class GrpcClient(Engine):
     def peer_replaces(self) -> bool: ...
     @property
     def wants_fewer_pings(self) -> bool:
-        """Whether the server left as pings came too often: the next connection sends half as many."""
+        """Whether the server closed the connection for too many pings. The next connection sends half as many."""
 
     @property
     def calls_in_flight(self) -> int: ...

@@ -1,11 +1,11 @@
-"""The client's side of gRPC: the engine of one connection of HTTP/2, and our calls on it.
+"""The client's side of gRPC: the engine of one HTTP/2 connection, and the client's calls on it.
 
 ::
 
     byte stream ──► GrpcClient ──► Http2Connection ──► AskingConnection ──► answers ──► ClientCall
     ClientCall ──► GrpcCalls ──► AskingConnection ──► Http2Connection ──► the output of the engine
 
-The engine serves clients of loops and of threads, which `ClientLife` distinguishes.
+The engine serves clients on event loops and in threads; `ClientLife` has the difference.
 """
 
 cimport cython
@@ -38,7 +38,7 @@ cdef class GrpcClient(Engine):
     """The client's side of one connection that speaks gRPC."""
 
     cdef:
-        # The connection of HTTP/2; its handler, with our calls.
+        # The HTTP/2 connection; its handler, which has the calls.
         readonly Http2Connection http2
         AskingConnection asking
 
@@ -62,13 +62,13 @@ cdef class GrpcClient(Engine):
         self.calling = part
 
     def __dealloc__(self):
-        # The collector may have cleared the field before.
+        # The garbage collector may have cleared the field already.
         if self.calling is not None:
             (<GrpcCalls>self.calling).owner = NULL
 
     @property
     def endpoint(self):
-        """The address it leads to."""
+        """The address of the server."""
         return (<GrpcCalls>self.calling).endpoint
 
     @property
@@ -88,12 +88,12 @@ cdef class GrpcClient(Engine):
 
     @property
     def auth_status(self):
-        """The verdict on the credential, which each call gets separately: the connection has none."""
+        """The verdict on the connection's credential: always -1, as each call gets a separate verdict."""
         return -1
 
     @property
     def auth_text(self):
-        """The text of the verdict on the credential."""
+        """The text of the verdict on the connection's credential."""
         return None
 
     @property
@@ -103,12 +103,12 @@ cdef class GrpcClient(Engine):
 
     @property
     def peer_replaces(self):
-        """Whether the server leaves and another replaces it."""
+        """Whether the server shuts down without an error, so that another replaces it."""
         return bool(self.asking.peer_replaces)
 
     @property
     def wants_fewer_pings(self):
-        """Whether the server left because of too many pings."""
+        """Whether the server closed the connection because of too many pings."""
         return bool(self.asking.wants_fewer_pings)
 
     # Bytes in
@@ -134,7 +134,7 @@ cdef class GrpcClient(Engine):
     # Bytes out
 
     cdef int pump(self) except -1:
-        # Messages that are written at once wait for nothing.
+        # There is nothing to do unless messages wait for a window or for their turn.
         return self.http2.pump() if self.http2.sender.is_waiting() else 0
 
     cdef int rest(self) noexcept:
@@ -163,7 +163,7 @@ cdef class GrpcClient(Engine):
 
     cdef int lost(self, object error) except -1:
         cdef str why = self.http2.closed_text or self.asking.goaway_text
-        # Nothing is written any more, whatever ends with the calls.
+        # Set first, so that the code that ends the calls writes nothing more.
         self.http2.is_closed = True
         self.asking.life.refuse_calls(self)
         self.asking.fail_all(why or (str(error) if error is not None else "the server closed it"), False)
@@ -185,27 +185,27 @@ cdef class GrpcClient(Engine):
 
     @property
     def calls_in_flight(self):
-        """The number of calls under way, waiting calls included."""
+        """The number of calls in progress, including calls that wait for a stream."""
         return self.http2.streams.count_open() + len(self.asking.waiting) - self.asking.dropped
 
     def await_crowd(self, Py_ssize_t calls):
-        """Notify the owner, once, when a call finds all streams of the server in use; 0: never."""
+        """Notify the owner, once, when a call has to wait for a stream; with 0 `calls`, never."""
         self.asking.life.crowd = calls
 
     def tell_crowd(self):
-        """Notify the owner of a crowd."""
+        """Notify the owner that calls wait for a stream."""
         if not self.is_closed:
             self.asking.life.owner.connection_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
-        """Note that a call only probes health: it does not count as use of the connection."""
+        """Mark a call as a health check, which does not count as use of the connection."""
         call.is_probe = True
 
     def end_probe(self, ClientCall call not None):
-        """Note that a call that only probes health ended, or was not sent."""
+        """Note that a health check ended, or was not sent."""
 
     def present(self, bytes token not None):
-        """Show the server another token with each further call."""
+        """Send another token with each further call."""
         cdef double seconds
         self.asking.heads.present(token)
         seconds = 0.0 if self.asking.validity is None else self.asking.validity(token)
@@ -214,11 +214,11 @@ cdef class GrpcClient(Engine):
             self.asking.life.credential_expires(self, seconds)
 
     def retire(self):
-        """Take no new calls, and close once the calls under way have ended."""
+        """Accept no new calls, and close once the calls in progress have ended."""
         self.asking.life.retire(self, self.asking.in_flight())
 
     def close(self, reason=0, str text=""):
-        """Close once all output is sent; calls under way fail."""
+        """Close once all output is sent; calls in progress fail."""
         if not self.is_closed:
             self.now = now_ns()
             self.http2.close_with(CODE_NONE, text)
@@ -235,17 +235,17 @@ cdef class GrpcClient(Engine):
 
 @cython.final
 cdef class GrpcCalls(CallingPart):
-    """Our calls on a connection that speaks gRPC."""
+    """The client's calls on a connection that speaks gRPC."""
 
     cdef inline GrpcClient engine(self):
-        # The caller is the engine, or a call that holds it.
+        # The pointer is valid: the caller is the engine, or a call that holds it.
         return <GrpcClient>self.owner
 
     cdef inline Http2Connection http2(self):
         return (<GrpcClient>self.owner).http2
 
     cdef inline Http2Stream stream_of(self, Call call):
-        """Return the stream of a call; None: it waits for a stream, or is over."""
+        """Return the stream of a call, or None if the call waits for a stream or is over."""
         return self.http2().streams.find(<uint32_t>call.id)
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
@@ -267,7 +267,7 @@ cdef class GrpcCalls(CallingPart):
             self._check_metadata(call)
         if call.flags & STREAM_IN and ((<ClientCall>call).args or (<ClientCall>call).kwargs):
             raise EncodeError(
-                f"{call.route.method} takes a stream, and by gRPC nothing beside it",
+                f"{call.route.method} takes a stream, and over gRPC no other argument",
                 hint="send the other arguments as the first message, or as metadata",
             )
         if not (<ClientCall>call).is_probe:
@@ -275,7 +275,7 @@ cdef class GrpcCalls(CallingPart):
         return engine.asking.send_request(<ClientCall>call, payload)
 
     cdef int _check_metadata(self, Call call) except -1:
-        """Raise EncodeError when the metadata cannot travel as fields, or its base64 is over the limit of the server."""
+        """Raise EncodeError if the metadata cannot be sent as header fields, or exceeds the server's limit."""
         cdef GrpcClient engine = self.engine()
         cdef uint32_t most = engine.http2.control.peer.header_list_bytes
         try:
@@ -284,10 +284,10 @@ cdef class GrpcCalls(CallingPart):
             raise EncodeError(f"{call.route.method}: {error}") from None
         if size + engine.asking.heads.size_of(call.route) > <int64_t>most:
             raise EncodeError(
-                f"the metadata of {call.route.method} is over the {most} bytes of fields "
-                "that the server takes",
+                f"the metadata of {call.route.method} exceeds the {most} bytes of header fields "
+                "that the server accepts",
                 status=Status.RESOURCE_EXHAUSTED,
-                hint="each field counts name + value + 32, and bytes grow by a third as base64",
+                hint="each field counts name + value + 32 bytes; values of type bytes are sent as base64, a third longer",
             )
         return 0
 
@@ -311,12 +311,12 @@ cdef class GrpcCalls(CallingPart):
         if stream is not None:
             return self.http2().end_stream(stream)
         if call.unsent is not None:
-            # The unsent piece waits for its stream, and ends the request with it.
+            # The request still waits for a stream. The flag makes `_release` end the request once it has one.
             (<Outgoing>call.unsent).flags = FLAG_END_STREAM
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        # A call without a stream waits for a stream, or is over: the wait ends with the call.
+        # Without a stream the output counts as full: the call waits for a stream, or is over and its end ends the wait.
         cdef Http2Stream stream = self.stream_of(call)
         return stream is None or self.http2().is_full(stream)
 

@@ -1,4 +1,4 @@
-"""The words of gRPC for a call, and the forms of calls by gRPC, gRPC-Web and Connect."""
+"""gRPC's error texts and statuses for a call, and the forms of calls by gRPC, gRPC-Web and Connect."""
 
 cimport cython
 
@@ -10,11 +10,11 @@ from fastrpc._core.server.gate cimport Gate
 @cython.final
 cdef class GrpcDialect(Dialect):
     cdef:
-        # The gate, whose compressors requests may have.
+        # The gate. It has the compressors that requests may use.
         Gate gate
 
     cdef bytes encodings(self)
 
 
-# Make the forms of a connection, with the settings of its peer.
+# Make the forms of a connection from the settings of its peer.
 cdef Forms new_forms(Http2Settings settings, Gate gate)

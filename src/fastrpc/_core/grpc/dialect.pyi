@@ -4,7 +4,7 @@ from fastrpc._core.link.contract import Dialect, Forms
 
 @final
 class GrpcDialect(Dialect):
-    """The words of gRPC for a call."""
+    """gRPC's error texts and statuses for a call."""
 
 @final
 class GrpcForms(Forms):

@@ -1,6 +1,7 @@
-"""The words of gRPC for a call, and the forms of calls by gRPC, gRPC-Web and Connect.
+"""gRPC's error texts and statuses for a call, and the forms of calls by gRPC, gRPC-Web and Connect.
 
-Messages are protobuf or JSON, and a call by gRPC-Web or Connect (`http.stream_request`) has words and limits of its form.
+Messages are protobuf or JSON. A call by gRPC-Web or Connect (`http.stream_request`) has the error texts and limits of
+that protocol.
 """
 
 cimport cython
@@ -21,10 +22,10 @@ from fastrpc.status import Status
 
 @cython.final
 cdef class GrpcDialect(Dialect):
-    """The words of gRPC for a call."""
+    """gRPC's error texts and statuses for a call."""
 
     cdef bytes encodings(self):
-        """Return the names of the compressors that requests may have."""
+        """Return the names of the compressors that requests may use."""
         names = [encoding_name(number) for number in self.gate.compressors]
         return b",".join([b"identity", *[name for name in names if name is not None]])
 
@@ -75,7 +76,7 @@ cdef class GrpcForms(Forms):
         # The settings of the peer.
         Http2Settings settings
 
-        # The marshal that was used last, its method and codec.
+        # The marshal that was used last, with its method and codec.
         MethodRoute last_route
         int last_codec
         Marshal last_marshal
@@ -88,13 +89,13 @@ cdef class GrpcForms(Forms):
         return peer_as(connection.peer_info, self.protocol(call), connection)
 
     cdef Marshal marshal(self, Call call):
-        """Return the marshal of the method's messages, or of their JSON."""
+        """Return the marshal of the method's messages, in protobuf or JSON by the codec of the call."""
         cdef MethodRoute route = call.route
         if route is self.last_route and call.codec == self.last_codec:
             return self.last_marshal
         if route.marshals is None:
             route.marshals = {}
-        # The codecs of these numbers have other payloads in other protocols.
+        # Negative, to be a separate entry: in other protocols the same codec has other payloads.
         key = -1 - call.codec
         marshal = route.marshals.get(key)
         if marshal is None:
@@ -116,7 +117,7 @@ cdef class GrpcForms(Forms):
         return 0
 
     cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
-        # Only answers by Connect have these fields, as caches may store them.
+        # Only answers by Connect can have these fields: caches may store them.
         if (<GrpcCall>call).web is not None:
             (<GrpcCall>call).web.note_answer(fields)
         return 0

@@ -6,31 +6,31 @@ from fastrpc._core.http2.header_block import HeaderBlock
 
 @final
 class MessageReader:
-    """Cuts the DATA of one direction of a stream into messages of at most `limit` bytes."""
+    """A reader that cuts the DATA of one direction of a stream into messages of at most `limit` bytes."""
 
     limit: int
 
     def __init__(self, limit: int) -> None: ...
     def cut(self, data: bytes) -> list[tuple[bytes, bool]]:
-        """Take a part of the stream; return the messages that end in it, each with whether it is compressed."""
+        """Read a part of the stream; return pairs of each completed message and whether it is compressed."""
 
     @property
     def is_cut(self) -> bool:
-        """Whether a message, or its prefix, has begun and is not whole."""
+        """Whether a message, or its prefix, is partly received."""
 
     @property
     def assembly(self) -> Assembly | None:
-        """The message under way, once some of it came."""
+        """The partly received message, or None before its first byte."""
 
     @property
     def total(self) -> int:
-        """The length of the message under way, or of the message returned last."""
+        """The size of the partly received message, or of the message returned last."""
 
     @property
     def is_compressed(self) -> bool: ...
     @property
     def problem(self) -> int:
-        """The rule that a prefix breaks, 0: none; 1: its flags; 2: its length."""
+        """The rule that a prefix broke: 0: none; 1: its flags are unknown; 2: the message is too large."""
 
 def timeout_ns(value: bytes) -> int:
     """Return the nanoseconds of grpc-timeout, at most 31 years; -1 if it is malformed."""
@@ -42,7 +42,7 @@ def message_field(text: str) -> bytes:
     """Return grpc-message for a text."""
 
 def message_text(value: bytes) -> str:
-    """Return the text of grpc-message; a broken encoding is kept as it is."""
+    """Return the text of grpc-message; malformed escapes stay as they are."""
 
 def binary_field(value: bytes) -> bytes:
     """Return the value of a field whose name ends in `-bin`, without padding."""
@@ -51,7 +51,7 @@ def binary_value(field: bytes) -> bytes | None:
     """Return the bytes of a field whose name ends in `-bin`, padded or not; None if it is not base64."""
 
 def status_of(value: bytes) -> int:
-    """Return the Status of grpc-status, UNKNOWN for another text."""
+    """Return the Status of grpc-status, UNKNOWN if it is malformed."""
 
 def status_of_http(value: bytes) -> int:
     """Return the Status of an answer without grpc-status, by `:status`."""
@@ -66,27 +66,27 @@ def metadata_of(block: HeaderBlock, dropped: list[bytes]) -> bytes | None:
     """
 
 def metadata_of_pairs(pairs: Iterable[tuple[bytes, bytes]], dropped: list[bytes]) -> bytes | None:
-    """Return names in lower case with their values as native metadata, by the same rules."""
+    """Return pairs of a name, in lower case, and a value as native metadata, by the rules of `metadata_of`."""
 
 def metadata_fields(metadata: bytes) -> list[tuple[int, bytes, bytes]]:
-    """Return native metadata as fields: token, name, value. `metadata_size` has accepted it."""
+    """Return native metadata as fields: token, name, value. `metadata_size` has checked it."""
 
 def metadata_size(metadata: bytes, is_of_answer: bool = False) -> int:
     """Return how much native metadata adds to a header block, as MAX_HEADER_LIST_SIZE counts it.
 
     Raises:
-        ValueError: an entry cannot travel as a field.
+        ValueError: an entry cannot be sent as a field.
     """
 
 @final
 class RequestHeads:
-    """The heads of the requests of one connection.
+    """The constant fields of the request heads of one connection.
 
     Args:
         scheme: "http" or "https".
         authority: the host and port of the server.
         agent: the name and version of this program.
-        credential: the token to show with each call, or None.
+        credential: the token to send with each call, or None.
     """
 
     def __init__(self, scheme: str, authority: str, agent: str, credential: bytes | None) -> None: ...

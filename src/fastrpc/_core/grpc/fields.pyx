@@ -4,18 +4,18 @@
 
     grpc-timeout: 250m               ◄──► 250,000,000 ns          1 to 8 digits and one of H M S m u n
     grpc-message: caf%C3%A9          ◄──► "café"                  visible ASCII and inner spaces, but no %
-    x-key-bin: AAE                   ◄──► {"x-key-bin": b"\\0\\1"}  padding may be there
+    x-key-bin: AAE                   ◄──► {"x-key-bin": b"\\0\\1"}  with or without padding
     x-key: a    x-key: b             ◄──► two entries of one key, in their order
 
     u8 flags (0, or 1: compressed) · u32 length, highest byte first · the message
 
-Names that begin with `grpc-` or `frpc-` are the protocol's: from peers they are no metadata, except the id of a request.
-An entry whose name has no native form, or whose value is no text, is left out, as in other protocols of strangers.
+Names that begin with `grpc-` or `frpc-` are reserved for the protocol: fields with them are not metadata, except the id
+of a request. An entry whose name has no native form, or whose value is no text, is omitted.
 
-DATA is cut anywhere, even inside a prefix, and one DATA may have many messages. A message in one part is copied once; a
-longer one is received into an `Assembly`, whose memory grows with the received bytes, not with the stated length.
+DATA may end anywhere, even inside a prefix, and one DATA may have many messages. A message within one DATA is copied
+once; others are received into an `Assembly`, whose memory grows with the received bytes, not with the stated length.
 
-`RequestHeads` has the fields that are the same in each call of a method on a connection, as one template of HPACK:
+`RequestHeads` keeps the fields that are the same in each call of a method on a connection, as one HPACK template:
 `:method`, `:scheme`, `:authority`, `:path`, te, content-type, user-agent, grpc-accept-encoding, authorization. A call
 may have `authorization` and `user-agent` in its metadata: they replace ours.
 """
@@ -51,7 +51,7 @@ from fastrpc._core.http2.hpack cimport indexing_of
 from fastrpc._core.payload.metadata cimport entries_of, entry_of, has_any_key, has_form, is_binary, shown_key
 
 cdef enum:
-    # An upper bound of the bytes of the fields that are written with each call, metadata aside.
+    # An upper bound of the size of the fields that differ from call to call, without metadata.
     OTHER_FIELDS = 256
 
 cdef bytes AUTHORIZATION = b"authorization"
@@ -63,11 +63,11 @@ cdef enum:
     MOST_OF_DIGITS = 99_999_999
     ENTRY_HEAD = 4
     LONGEST_VALUE = 65_535
-    # Bytes of an unreadable credential that are kept.
+    # The most bytes of an unreadable credential that are kept.
     UNREAD_BYTES = 256
     STATUS_DIGITS = 2
 
-# A byte of a message that is sent escaped; HTTP strips spaces at the ends of a value.
+# The bytes of grpc-message that are escaped, also spaces at its ends, which HTTP would strip.
 cdef object ESCAPED = re.compile(rb"[^ -~]|%|\A | \Z")
 
 # The units of grpc-timeout, shortest first, and the factor from each unit to the next.
@@ -88,14 +88,14 @@ cdef dict RESET_STATUSES = {
     CODE_INADEQUATE_SECURITY: PERMISSION_DENIED, CODE_STREAM_CLOSED: UNKNOWN,
 }
 
-# Whether a field with this token is of the protocol, and no metadata.
+# Whether a field with this token belongs to the protocol, so that it is not metadata.
 cdef bint[TOKEN_COUNT] is_of_protocol
 
 
 @cython.final
 @cython.freelist(16)
 cdef class MessageReader:
-    """Cuts the DATA of one direction of a stream into messages."""
+    """A reader that cuts the DATA of one direction of a stream into messages."""
 
     def __cinit__(self, Py_ssize_t limit):
         self.limit = limit
@@ -120,11 +120,11 @@ cdef class MessageReader:
         return message
 
     def cut(self, bytes data not None):
-        """Take a part of the stream; return the messages that end in it, each with whether it is compressed."""
+        """Read a part of the stream; return pairs of each completed message and whether it is compressed."""
         cdef const char* rest = PyBytes_AS_STRING(data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef list found = []
-        # `data` is held by the caller.
+        # The pointer is valid: the caller holds `data`.
         while size:
             message = self.read(&rest, &size, PyBytes_GET_SIZE(data))
             if message is None:
@@ -137,9 +137,9 @@ cdef class MessageReader:
         return self.is_inside()
 
     cdef bint _read_prefix(self, const char** data, Py_ssize_t* size) except -1:
-        """Take bytes of the prefix; True: it is complete and valid."""
+        """Read bytes of the prefix; return whether it is complete and valid."""
         cdef Py_ssize_t taken = min(size[0], <Py_ssize_t>(PREFIX_BYTES - self._prefix_size))
-        # The bytes of the caller.
+        # `data` points to `size` bytes that the caller holds.
         memcpy(self._prefix + self._prefix_size, data[0], <size_t>taken)
         self._prefix_size += <int>taken
         data[0] += taken
@@ -213,7 +213,7 @@ cpdef bytes timeout_field(int64_t left_ns):
 # Texts
 
 cpdef bytes message_field(str text):
-    # Half of a pair of surrogates has no UTF-8.
+    # "replace", as a lone surrogate has no UTF-8.
     return ESCAPED.sub(_escape_of, text.encode("utf-8", "replace"))
 
 
@@ -304,7 +304,7 @@ cpdef bytes metadata_of_pairs(object pairs, list dropped):
     cdef bytes name, value
     cdef const char* key
     for name, value in pairs:
-        # The name is held by the pair.
+        # The pointer is valid: the pair holds the name.
         key = PyBytes_AS_STRING(name)
         if is_entry(token_of(key, PyBytes_GET_SIZE(name)), name) and not (
             has_form(name) and add_values(entries, name, value, is_binary(key, PyBytes_GET_SIZE(name)))
@@ -314,10 +314,10 @@ cpdef bytes metadata_of_pairs(object pairs, list dropped):
 
 
 cdef bint add_values(list entries, bytes name, bytes value, bint is_base64) except -1:
-    """Add the values of a field; False: one of them has no native form, and none is added."""
+    """Add the values of a field; return False and add none if one of them has no native form."""
     cdef list values
     if is_base64:
-        # Proxies join the values of one name, by a byte that is not a base64 digit.
+        # Proxies join the values of one name with a comma, which is not a base64 digit.
         values = [binary_value(part.strip(b" \t")) for part in value.split(b",")]
         if None in values:
             return False
@@ -333,10 +333,10 @@ cdef bint add_values(list entries, bytes name, bytes value, bint is_base64) exce
 
 
 cdef int leave_out(list entries, list dropped, bytes name, bytes value) except -1:
-    """Omit a field without a native form; a credential stays, to be refused: no other credential replaces it."""
+    """Omit a field without a native form. A credential is kept in unusable form, so that it is refused, not ignored."""
     dropped.append(name)
     if name == b"authorization":
-        # The replacement character for unreadable bytes is in no token.
+        # The replacement character makes it unusable: no token contains it.
         entries.append(entry_of(name, (value[:UNREAD_BYTES].decode("utf-8", "replace") + "\ufffd").encode()))
     return 0
 
@@ -346,7 +346,7 @@ cdef inline bint is_blank(char byte) noexcept:
 
 
 cdef bint is_visible(const char* text, Py_ssize_t size) noexcept:
-    """Return whether a value is visible ASCII, with spaces inside; blanks at its ends are not sent."""
+    """Return whether a value is visible ASCII and spaces, apart from blanks at its ends, which are not sent."""
     cdef Py_ssize_t at = 0
     while size and is_blank(text[size - 1]):
         size -= 1
@@ -359,7 +359,7 @@ cdef bint is_visible(const char* text, Py_ssize_t size) noexcept:
 
 
 cdef bytes without_blanks(bytes value):
-    """Return a value without blanks at its ends: strict peers refuse a message with one (RFC 9113, section 8.2.1)."""
+    """Return a value without blanks at its ends, as strict peers refuse such blanks (RFC 9113, section 8.2.1)."""
     cdef const char* text = PyBytes_AS_STRING(value)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
     return value.strip(b" \t") if size and (is_blank(text[0]) or is_blank(text[size - 1])) else value
@@ -396,7 +396,7 @@ cpdef list metadata_fields(bytes metadata):
     cdef list fields = []
     cdef bytes name, value
     for name, value in entries_of(metadata):
-        # The name is held by the pair.
+        # The pointer is valid: the pair holds the name.
         if is_binary(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)):
             value = binary_field(value)
         else:
@@ -413,7 +413,7 @@ cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) exc
 
 @cython.final
 cdef class RequestHeads:
-    """The heads of the requests of one connection."""
+    """The constant fields of the request heads of one connection."""
 
     def __init__(self, str scheme not None, str authority not None, str agent not None, bytes credential):
         self._first = (

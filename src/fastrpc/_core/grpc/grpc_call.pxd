@@ -12,29 +12,29 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class GrpcHead:
     cdef:
-        # The method by its name here, `service.method`; the raw path if it cannot be a method's.
+        # The name of the method in our form, `service.method`; the raw path if it cannot name a method.
         readonly bytes name
 
         # Whether messages are JSON.
         readonly bint is_json
 
-        # The HTTP status that refuses a request which is no gRPC call, and its text; 0: it is a gRPC call.
+        # The HTTP status for a request that is not a gRPC call, 0 for a gRPC call. `fault` is its text.
         readonly int http_status
 
-        # The gRPC status that refuses the call, and its text; 0: accepted. Both statuses use the text.
+        # The gRPC status of a refused call, 0 if the head has no fault; the error text for either status.
         readonly int status
         readonly str fault
 
-        # Whether it is a HEAD, whose answer has no content.
+        # Whether the request is a HEAD, whose answer has no content.
         bint is_head
 
-        # The caller's timeout in the native form (`Call.stated_timeout_us`); whether it is 0, so that the call is late
-        # at once.
+        # The caller's timeout in the native form (`Call.stated_timeout_us`); whether it is 0, so that the deadline has
+        # passed already.
         readonly uint64_t timeout_us
         readonly bint is_late
 
-        # The compressor of the messages, and the name of an unknown one; a bit for each compressor that answers may
-        # use.
+        # The compressor of the messages; a bit for each compressor that answers may use; the name of the messages'
+        # compressor if it is unknown.
         readonly uint8_t compressor
         readonly uint8_t accepted
         readonly str encoding
@@ -42,32 +42,32 @@ cdef class GrpcHead:
         # The number of attempts before this one.
         readonly uint8_t attempt
 
-        # The metadata in native form, None without any; names of entries that were left out.
+        # The metadata in native form, or None; the names of omitted entries, or None.
         readonly bytes metadata
         list dropped
 
 
-# Return the head that a block represents; equal blocks give one object.
+# Interpret a header block. Equal blocks give the same object.
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 
-# Make the head of a call by gRPC-Web or Connect; make the head of a request that HTTP refuses by a status.
+# Make the head of a call by gRPC-Web or Connect; make the head of a request that is refused with an HTTP status.
 cdef GrpcHead new_head(bytes name, bint is_json, int compressor)
 cdef GrpcHead refused_head(int http_status)
 
 cdef enum RequestFault:
-    # The faults of a request that is refused after the guards of the gate, as a caller without the right learns nothing
-    # of a method (`fault_of`).
+    # The faults of a request (`fault_of`). It is refused only after the guards of the gate, so that a caller who may not
+    # call a method learns nothing about it.
     FAULT_NONE = 0
-    # The stream ended without a message, or brought a second one.
+    # The stream ended without a message; it had a second message.
     FAULT_NO_MESSAGE
     FAULT_MESSAGES
-    # The stream ended inside a message, or a prefix has flags that no prefix has.
+    # The stream ended inside a message; a prefix has unknown flags.
     FAULT_CUT
     FAULT_FLAGS
-    # A compressed message came, and the head names no compressor.
+    # A message is compressed although the head names no compressor; a message is over the limit.
     FAULT_ENCODING
     FAULT_TOO_LARGE
-    # The body is not base64, which gRPC-Web allows; the form of the request differs from its method's form.
+    # The body of a gRPC-Web request in text form is not base64; the form of the request does not fit its method.
     FAULT_TEXT
     FAULT_FORM
 
@@ -75,20 +75,20 @@ cdef enum RequestFault:
 @cython.final
 cdef class GrpcCall(ServerCall):
     cdef:
-        # The stream of HTTP/2 of this call, whose `user` is this object; None once the stream has ended. `head` is the
-        # GrpcHead of its request.
+        # The HTTP/2 stream of the call, whose `user` is this object; None once the stream has ended. `Call.head` is the
+        # GrpcHead of the request.
         Http2Stream http2_stream
 
-        # The StreamRequest (`http.stream_request`) of a call by gRPC-Web or Connect; None by gRPC.
+        # The StreamRequest (`http.stream_request`) of a call by gRPC-Web or Connect; None for a call by gRPC.
         object web
 
-        # Cuts messages from its DATA; None while each arrives in one piece.
+        # The reader that cuts DATA into messages; None while each message arrives in one piece.
         MessageReader reader
 
-        # The message of a call that takes one, until its request ends; None before it is complete.
+        # The message of a call without a stream of requests, kept until the request ends; None before it is complete.
         bytes message
 
-        # Whether the gate has the call.
+        # Whether the call was passed to the gate.
         uint8_t has_started
         # Whether the call counts as a stream.
         uint8_t is_streaming
@@ -101,19 +101,19 @@ cdef class GrpcCall(ServerCall):
         # The fault of the request (RequestFault).
         uint8_t fault
 
-        # For an incomplete request or stream message: its begin, its last byte, its counted bytes.
+        # For an incomplete request or stream message: when it began, when its last bytes arrived, and its counted bytes.
         uint64_t began_ns
         uint64_t heard_ns
         Py_ssize_t counted
 
-        # The check of its sender before the request is complete, None: it is over, or not needed.
+        # The check of the sender while the request is incomplete; None if it is over or was not needed.
         SenderCheck sender_check
 
         # Bytes of the answer that wait for a window.
         Py_ssize_t waiting_bytes
 
 
-# Return status and text of a fault: of a call; by its number, with the size of a message over the limit.
+# Return the status and the text for the fault of a call; for the number of a fault and the size of a too large message.
 cdef tuple fault_of(GrpcCall call, uint64_t message_bytes)
 cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit)
 

@@ -3,7 +3,7 @@ from typing import final
 from fastrpc._core.server.served_call import ServerCall
 
 def message_fault(fault: int, method: str, size: int, limit: int) -> tuple[int, str]:
-    """Return status and text of a fault of messages; `size` is the size of a message over the limit."""
+    """Return the status and the text for a fault of messages; `size` is the size of a too large message."""
 
 @final
 class GrpcHead:

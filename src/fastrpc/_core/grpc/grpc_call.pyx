@@ -5,9 +5,9 @@
     :method POST    :path /shop.Orders/Get    content-type application/grpc    te trailers
     grpc-timeout 1S    grpc-encoding gzip    grpc-accept-encoding gzip, deflate    authorization Bearer …    key value
 
-A header block is interpreted once for all equal blocks. Another verb, or another content type, is answered by a status
-of HTTP and a short text, before any method is looked up. Other faults are statuses of gRPC. Names follow the gRPC
-document, "Requests".
+A header block is interpreted once for all equal blocks. Another verb or content type is answered with an HTTP status
+and a short text, before any method is looked up. Other faults are answered with a gRPC status. Names follow the section
+"Requests" of the document "gRPC over HTTP2".
 """
 
 cimport cython
@@ -33,7 +33,7 @@ from fastrpc._core.payload.metadata cimport is_too_large
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
 cdef enum:
-    # The longest name of a method (PROTOCOL.md), and of an encoding in an error text.
+    # The longest name of a method (PROTOCOL.md); the most bytes of a field's value in an error text.
     LONGEST_NAME = 255
     SHOWN_BYTES = 40
     ATTEMPT_DIGITS = 2
@@ -48,7 +48,7 @@ cdef dict FAULTS = {
     FAULT_NO_MESSAGE: (UNIMPLEMENTED, "{method} takes one message, its caller sent none"),
     FAULT_MESSAGES: (UNIMPLEMENTED, "{method} takes one message, its caller sent more"),
     FAULT_CUT: (INTERNAL, "the stream of the call ended inside a message"),
-    FAULT_FLAGS: (INTERNAL, "a message of the call has flags that are not known"),
+    FAULT_FLAGS: (INTERNAL, "a message of the call has unknown flags"),
     FAULT_ENCODING: (INTERNAL, "a message of the call is compressed, and the head names no compressor"),
     FAULT_TEXT: (INTERNAL, "the body of the call is not base64"),
     FAULT_TOO_LARGE: (
@@ -85,7 +85,7 @@ cdef int _take_timeout(GrpcHead head, HeaderField field) except -1:
     timeout = timeout_ns(field.value)
     if timeout < 0:
         shown = field.value[:SHOWN_BYTES].decode("ascii", "backslashreplace")
-        return _refuse(head, INTERNAL, f"grpc-timeout is {shown!r}, it has 1 to 8 digits and one of H M S m u n")
+        return _refuse(head, INTERNAL, f"grpc-timeout is {shown!r}, it must be 1 to 8 digits and one of H M S m u n")
     head.is_late = timeout == 0
     if timeout < <int64_t>LONGEST_TIMEOUT:
         head.timeout_us = max(<uint64_t>timeout // 1000, <uint64_t>1)
@@ -185,7 +185,7 @@ cdef bytes name_of(HeaderField path):
     if 3 < size <= LONGEST_NAME + 1 and data[0] == b"/":
         slash = <const char*>memchr(data + 1, b"/", <size_t>(size - 1))
         at = 0 if slash is NULL else slash - data
-        # The last dot of a name ends the name of its service.
+        # A method has no dot in its name: the last dot ends the name of the service.
         if 1 < at < size - 1 and memchr(slash + 1, b"/", <size_t>(size - at - 1)) is NULL and (
             memchr(slash + 1, b".", <size_t>(size - at - 1)) is NULL
         ):
@@ -195,7 +195,7 @@ cdef bytes name_of(HeaderField path):
 
 
 cdef bint is_grpc(HeaderField field, bint* is_json) noexcept:
-    """Return whether a request has the type of gRPC, in a format that is known: protobuf, or its JSON."""
+    """Return whether a content-type is gRPC's, with protobuf or JSON; set `is_json` for JSON."""
     cdef const char* data
     cdef Py_ssize_t size, plain = PyBytes_GET_SIZE(CONTENT_TYPE)
     if field is None or not begins_with(field.value, 0, CONTENT_TYPE):
@@ -211,7 +211,7 @@ cdef bint is_grpc(HeaderField field, bint* is_json) noexcept:
 
 
 cdef inline bint begins_with(bytes value, Py_ssize_t at, bytes part) noexcept:
-    """Return whether a part of a value stands at this place."""
+    """Return whether the value has `part` at this place."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(part)
     return PyBytes_GET_SIZE(value) - at >= size and (
         memcmp(PyBytes_AS_STRING(value) + at, PyBytes_AS_STRING(part), <size_t>size) == 0

@@ -38,4 +38,4 @@ class GrpcGoodbye(Goodbye):
 
 @final
 class GrpcAssembling(Assembling):
-    """Requests and messages that have arrived in part."""
+    """Requests and messages that have arrived in part, and pages until their streams end."""

@@ -1,4 +1,4 @@
-"""The server's side of gRPC: requests into the gate, outcomes into frames.
+"""The server's side of gRPC: it passes requests to the gate and writes outcomes as frames.
 
 ::
 
@@ -8,8 +8,8 @@
 
 The wire holds the connection, its requests and its outcomes; `GrpcRequests` is the handler of the connection.
 
-A drain has two steps, as in HTTP/2: a GOAWAY with the highest id, so that no call under way is refused, and after the
-answer to a PING a GOAWAY with the last accepted id. Calls above it are not processed.
+A drain has two steps (RFC 9113, section 6.8): a GOAWAY with the highest id and a PING; after the answer to the PING, a
+GOAWAY with the last accepted id. So calls that the client sends before it reads the first GOAWAY are still served.
 """
 
 cimport cython
@@ -95,14 +95,14 @@ cdef class GrpcWire(Wire):
         self._add_parts()
 
     cdef int _serve(self, Pages pages) except -1:
-        """Serve requests that are no calls, too."""
+        """Serve pages as well: requests that are not calls."""
         self.pages = self.requests.pages = Http2Pages(pages, self.http2, self.outcomes.lingering)
         self.http2.control.offers_connect = pages.takes_tunnels
         self.takes_values = pages.takes_values
         return 0
 
     cdef int _add_parts(self) except -1:
-        """Add the groups of the contract that need the whole wire."""
+        """Add the groups of the contract (`link/contract`) that need the whole wire."""
         cdef GrpcGoodbye goodbye = GrpcGoodbye.__new__(GrpcGoodbye)
         cdef GrpcAssembling assembling = GrpcAssembling.__new__(GrpcAssembling)
         goodbye.wire = assembling.wire = <PyObject*>self
@@ -132,7 +132,7 @@ cdef class GrpcWire(Wire):
         return taken
 
     cdef int _count_blocks(self, Py_ssize_t size) except -1:
-        """Count header blocks and tables, like bytes that wait for their turn."""
+        """Count the memory of header blocks and tables as unprocessed input of the connection."""
         if size != self.counted_bytes:
             self.gate.memory.count_tail(self.connection, size - self.counted_bytes)
             self.counted_bytes = size
@@ -159,7 +159,7 @@ cdef class GrpcWire(Wire):
     # The connection
 
     cdef int lost(self) except -1:
-        # Nothing is written any more, whatever ends with the requests.
+        # Set first, so that the code that ends the requests writes nothing more.
         self.http2.is_closed = True
         self.requests.forget_incomplete()
         if self.pages is not None:
@@ -172,7 +172,7 @@ cdef class GrpcWire(Wire):
         facts.is_receiving = http2.incoming.began_ns != 0
         facts.began_ns = http2.incoming.began_ns
         facts.received = http2.incoming.came
-        # Messages of streams may wait for their readers' windows as long as `Timeouts.stream_idle` allows.
+        # Messages of streams may wait for the peer's windows as long as `Timeouts.stream_idle` allows.
         facts.parked = max(0, http2.sender.queued_bytes - self.outcomes.waiting_bytes)
         if self.pages is not None:
             facts.parked = max(0, facts.parked - self.pages.turns.waiting_bytes)
@@ -197,7 +197,7 @@ cdef class GrpcGoodbye(Goodbye):
     """The goodbye of a connection: GOAWAY."""
 
     cdef:
-        # The wire, borrowed: the wire holds this object, and only the wire and its link use it.
+        # The wire, borrowed. It holds this object, which only the wire and its link use.
         PyObject* wire
 
     cdef int drain(self, str text) except -1:
@@ -223,10 +223,10 @@ cdef class GrpcGoodbye(Goodbye):
 
 @cython.final
 cdef class GrpcAssembling(Assembling):
-    """Requests and messages that have arrived in part, and pages until the ends of their streams."""
+    """Requests and messages that have arrived in part, and pages until their streams end."""
 
     cdef:
-        # The wire, borrowed in the same way.
+        # The wire, borrowed as in GrpcGoodbye.
         PyObject* wire
 
     cdef Py_ssize_t count(self) except -1:
@@ -254,7 +254,7 @@ cdef class GrpcAssembling(Assembling):
 
 
 cdef Py_ssize_t most_head_bytes(object limits, Pages pages) except -1:
-    """Return the most bytes of a head, as MAX_HEADER_LIST_SIZE counts them: pages may have longer ones than calls."""
+    """Return the limit for the size of a head (MAX_HEADER_LIST_SIZE): the larger of calls' and pages' limits."""
     cdef Py_ssize_t most = limits.metadata_bytes
     if pages is None:
         return most

@@ -1,4 +1,4 @@
-"""Calls with an incomplete request, or an incomplete message of their stream: senders, memory, windows and time."""
+"""Calls whose request, or a message of whose stream, is incomplete: their senders, memory, windows and time limits."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -13,7 +13,7 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class IncompleteRequests:
     cdef:
-        # The gate; the connection, and its form for the gate: None before a link holds the wire.
+        # The gate; the connection; the object that represents it for the gate, None before a link holds the wire.
         Gate gate
         Http2Connection http2
         LinkedConnection connection
@@ -21,35 +21,35 @@ cdef class IncompleteRequests:
         # The calls. Each has `is_incomplete` set.
         set calls
 
-        # The stream of the message that was admitted although the pool had too little left for it, or other messages
-        # wait before it: one at a time, or None.
+        # The stream of the one message that was admitted although the pool had too little left for it or other messages
+        # waited before it; or None.
         Http2Stream unpooled
 
-    # Note an incomplete part of a request, or of a stream message.
+    # Note that a part of a request or of a stream message arrived, and the rest is missing.
     cdef int note(self, GrpcCall call) except -1
 
-    # The request or message of a call is whole, or its stream is over.
+    # Remove a call: its request or message is complete, or its stream has ended.
     cdef int remove(self, GrpcCall call) except -1
 
-    # The answer of a listed call has ended: free the received part.
+    # Free the received part of a listed call, as its answer has ended.
     cdef int drop(self, GrpcCall call) except -1
 
-    # The sender of a request need not be judged any more.
+    # Stop the check of a call's sender, whose result is not needed any more.
     cdef int drop_check(self, GrpcCall call) noexcept
 
-    # Count received bytes. False: the budgets do not accept them, and the call was ended.
+    # Count received bytes. If the memory budgets do not accept them, end the call and return False.
     cdef bint has_room(self, GrpcCall call) except -1
 
-    # Let the rest of a message longer than its window arrive; a message of a stream may have to wait for the pool.
+    # Grant the rest of a message that is longer than its window; a message of a stream may have to wait for the pool.
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
 
-    # A handler stopped waiting for a message: another handler's message may arrive beyond the pool.
+    # Note that a handler stopped waiting for a message, so another handler's message may be granted beyond the pool.
     cdef int reader_left(self, GrpcCall call) except -1
 
-    # Answer a call instead of its handler, which is stopped: for a fault of its caller.
+    # Stop the handler of a call and answer the call with an error, as its caller has broken a rule.
     cdef int end_instead(self, GrpcCall call, int status, str text) except -1
 
-    # The server stops: refuse them. The connection is over: forget them.
+    # Refuse the listed calls, as the server stops; forget them, as the connection is lost.
     cdef int end(self, str text) except -1
     cdef int forget_all(self) except -1
 

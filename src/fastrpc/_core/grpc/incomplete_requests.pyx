@@ -1,12 +1,12 @@
-"""Calls with an incomplete request, or an incomplete message of their stream: senders, memory, windows and time.
+"""Calls whose request, or a message of whose stream, is incomplete: their senders, memory, windows and time limits.
 
-A request that is not complete with its first DATA is listed until it is: its sender is judged before more is kept, its
-bytes count, and must arrive at a lowest rate. A whole request or message takes its call off the list, and so does the end
-of the call's answer: the caller may still send, and the received part is of no use.
+A request that does not end with its first DATA is listed until it is complete. Its sender is checked before more of it
+is kept, its bytes are counted, and they must arrive at a minimum rate. A call leaves the list when its request or message
+is complete, or when its answer has ended: the caller may still send then, but the received part is useless.
 
-A message longer than its window arrives at once if memory allows it. A message of a stream that its window could hold
-waits until earlier messages are taken, a longer one waits for the pool of long messages. Untaken messages may hold the
-whole pool: beyond it, one message for which a handler waits may arrive at a time.
+The rest of a message longer than its window is granted as soon as memory allows. In a stream, a message that would fit
+into the window waits until the handler has read earlier messages; a longer one waits for room in the pool of long
+messages. Unread messages may fill the whole pool. Beyond it, one message for which a handler waits may arrive at a time.
 """
 
 cimport cython
@@ -31,7 +31,7 @@ from fastrpc._core.server.served_stream cimport ServedStream
 from fastrpc._core.base.histogram import count_refusal
 
 cdef enum:
-    # The interval at which messages that wait for memory are tried again.
+    # The interval of retries for messages that wait for memory.
     MEMORY_LOOK_NS = 1_000_000_000
 
 
@@ -55,7 +55,7 @@ cdef class IncompleteRequests:
         call.is_incomplete = False
         self.calls.discard(call)
         if call.counted:
-            # The message of the call is counted separately.
+            # Only the received part is subtracted here; the complete message is counted separately.
             self.gate.memory.count_part(call.connection, call.connection.part_held - call.counted, False)
             call.counted = 0
         if call.charge and not call.has_started and call.http2_stream is None:
@@ -99,7 +99,7 @@ cdef class IncompleteRequests:
             size += PyBytes_GET_SIZE(call.message)
         if call.web is not None:
             size += <Py_ssize_t>call.web.held
-        # At the first piece the whole request has to fit, later the received bytes.
+        # At the first piece, the budget must have room for the whole request; later, for the bytes received since then.
         problem = self.gate.admission.over_budget(
             call, size - call.charge if call.charge else max(size, whole), call.charge == 0
         )
@@ -161,12 +161,12 @@ cdef class IncompleteRequests:
         if not self.calls:
             return 0
         if self.http2.incoming.flow.waiting is not None and not self.http2.is_closed:
-            # There may be memory for waiting messages now.
+            # Retry the waiting messages, as memory may be free now.
             self.http2.grant_waiting()
         for call in list(self.calls):
             if self.http2.is_closed or not call.is_incomplete:
                 continue
-            # Held, as a refusal drops the check.
+            # A reference, as a refusal drops the check.
             sender_check = call.sender_check
             if sender_check is not None:
                 due = earlier(due, sender_check.check(now))
@@ -251,7 +251,7 @@ cdef int _end_late(IncompleteRequests incomplete, GrpcCall call) except -1:
 
 
 cdef bint holds_grant(Http2Stream stream) noexcept:
-    """Return whether a message of the stream was granted bytes, and was not taken yet."""
+    """Return whether a message of the stream was granted bytes of the pool and is not read yet."""
     return stream is not None and stream.is_known and stream.windows.granted != 0
 
 

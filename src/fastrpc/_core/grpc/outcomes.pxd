@@ -1,4 +1,4 @@
-"""From the outcomes of calls by gRPC to heads, messages and trailers."""
+"""The outcomes of calls by gRPC, written as heads, messages and trailers."""
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -15,46 +15,47 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.server.link cimport LinkedConnection
 
 
-# Return the fields that report a failure, in addition to fields of metadata: token, name, value.
+# Return the fields (token, name, value) that report a failure; `sent` are the fields of the metadata.
 cpdef list failure_fields(Failure failure, list sent)
 
 
 @cython.final
 cdef class GrpcOutcomes(Flow):
     cdef:
-        # The connection of the wire, and its form for the gate: None before a link holds the wire.
+        # The connection of the wire; the object that represents it for the gate, None before a link holds the wire.
         Http2Connection http2
         LinkedConnection connection
 
-        # The calls with an incomplete request or message. The end of an answer takes its call off the list.
+        # The calls with an incomplete request or message. A call is removed when its answer has ended.
         IncompleteRequests incomplete
 
         # The streams that stay half-closed after early answers, pages included.
         LingeringStreams lingering
 
-        # The compressors that answers may have.
+        # gRPC's error texts and compressors.
         GrpcDialect dialect
 
-        # The fields of every head, and of the trailers of every success, as the connection's table has them.
+        # The fields of every head, and of the trailers of every success, as HPACK templates.
         HeaderTemplate head_fields
         HeaderTemplate success_fields
 
-        # The fields of heads whose messages are JSON; None until such a head is needed.
+        # The fields of heads of calls with JSON messages; None until such a head is needed.
         HeaderTemplate json_head_fields
 
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
 
-    # Outcomes of calls, in `Wire`'s form; an HTTP status for a request that is no gRPC call.
+    # The outcomes of a call, as `Wire` declares them; an HTTP status for a request that is not a gRPC call.
     cdef int answer(self, Call call, bytes payload) except -1
     cdef int fail(self, Call call, Failure failure) except -1
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1
 
-    # Whether the stream of a call is open; the output is sent at its instant.
+    # Return whether the stream of a call is open; advance the HTTP/2 clock to the instant of the connection.
     cdef bint reaches(self, GrpcCall call) noexcept
 
-    # As `reaches`, and whether the answer has not ended. An answer has one end: orders after it have no effect.
+    # Call `reaches`, and return whether the stream is open and the answer has not ended. After its end, further output
+    # of a call is ignored.
     cdef bint awaits(self, GrpcCall call) noexcept
 
 

@@ -4,7 +4,7 @@ from fastrpc._core.link.contract import Flow
 from fastrpc._core.link.failure import Failure
 
 def failure_fields(failure: Failure, sent: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
-    """Return the fields that report a failure, in addition to fields of metadata: token, name, value."""
+    """Return the fields (token, name, value) that report a failure; `sent` are the fields of the metadata."""
 
 @final
 class GrpcOutcomes(Flow):

@@ -1,13 +1,13 @@
-"""From the outcomes of calls by gRPC to heads, messages and trailers.
+"""The outcomes of calls by gRPC, written as heads, messages and trailers.
 
 ::
 
     answer, message ──► head, once ──► message        success ──► grpc-status 0
-    send_metadata ──► head                            failure ──► grpc-status, grpc-message, details; without a head before
-                                                                  them they are the head and the end in one
+    send_metadata ──► head                            failure ──► grpc-status, grpc-message, details: as trailers, or as
+                                                                  the only block if no head was sent
 
-Trailers of a call whose caller may still send end the whole stream: RST_STREAM with NO_ERROR follows them by itself.
-Answers by gRPC-Web, Connect and HTTP leave the caller time for its own end (`LingeringStreams`).
+If the caller may still send, RST_STREAM with NO_ERROR follows the trailers, so they end the whole stream. Answers by
+gRPC-Web, Connect and HTTP leave the caller time to end its side first (`LingeringStreams`).
 """
 
 cimport cython
@@ -38,7 +38,7 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 from fastrpc._core.wire.frame cimport OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_OUT
 
 cdef enum:
-    # The most bytes of grpc-message: peers take 8 KiB for all fields.
+    # The most bytes of grpc-message: many peers accept only 8 KiB of fields in all.
     LONGEST_TEXT = 4_096
 
 cdef tuple NUMBERS = tuple([b"%d" % number for number in range(17)])
@@ -65,7 +65,7 @@ cdef class GrpcOutcomes(Flow):
     """The answers of one connection that speaks gRPC."""
 
     cdef bint reaches(self, GrpcCall call) noexcept:
-        """Return whether the stream of a call is open; the output is sent at the instant of its connection."""
+        """Return whether the stream of a call is open; advance the HTTP/2 clock to the instant of the connection."""
         if call.http2_stream is None:
             return False
         self.http2.not_before(self.connection.now)
@@ -94,7 +94,7 @@ cdef class GrpcOutcomes(Flow):
             self.http2.send_data(served.http2_stream, served.web.message(payload, compressor), False)
         else:
             self.http2.send_message(served.http2_stream, payload, MESSAGE_COMPRESSED if compressor else 0, False)
-        # The message waits for a window. Perhaps no flush follows, so the output is weighed here.
+        # A message that waits for a window may not cause a flush, so the memory of the output is checked here.
         return self.connection.weigh_answer() if served.http2_stream.unsent is not None else 0
 
     cdef bint is_full(self, Call call) noexcept:
@@ -106,7 +106,7 @@ cdef class GrpcOutcomes(Flow):
         return self.http2.await_turn(served.http2_stream) if self.reaches(served) else 0
 
     cdef int room(self) except -1:
-        # Streams of HTTP/2 have their turns.
+        # HTTP/2 wakes the senders of its streams itself, in turn.
         return 0
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
@@ -122,13 +122,13 @@ cdef class GrpcOutcomes(Flow):
             return 0
         if not waits:
             return self.incomplete.reader_left(served)
-        # All messages are taken: only the window can block the next message, or its rest.
+        # The handler has read all messages, so only the window can delay the next message or its rest.
         let_in(self.http2, served)
         self.http2.let_grow(served.http2_stream)
         return self.incomplete.grant_rest(served.http2_stream, True) if served.is_incomplete else 0
 
     cdef int end_early(self, Call call) except -1:
-        # Trailers of a call whose caller may still send end its stream.
+        # Nothing to do: the trailers end the stream even if the caller may still send.
         return 0
 
     # The end of a call
@@ -163,7 +163,7 @@ cdef class GrpcOutcomes(Flow):
             return 0
         self.http2.note_answered()
         if failure.status == DEADLINE_EXCEEDED and served.http2_stream.unsent is not None:
-            # Trailers would wait for a message that has begun.
+            # Reset the stream: trailers would have to wait until the partly sent message is complete.
             call.state = STATE_GONE
             return self.http2.reset(served.http2_stream, CODE_CANCEL)
         return _end_with(self, served, failure, None)
@@ -180,7 +180,7 @@ cdef class GrpcOutcomes(Flow):
         if failure.status == UNIMPLEMENTED and (<GrpcHead>served.head).encoding is not None:
             further = [(TOKEN_GRPC_ACCEPT_ENCODING, b"grpc-accept-encoding", self.dialect.encodings())]
         if failure.status == DEADLINE_EXCEEDED or not is_faulty:
-            # Honest callers cause these failures as well, so no budget counts them.
+            # Well-behaved callers may cause any number of these failures. They count as work without an answer.
             self.http2.engine().note_unanswered()
         if served.web is not None:
             _answer_whole(self, served, served.web.refuse(served, failure.status, failure.text, is_faulty))
@@ -189,7 +189,7 @@ cdef class GrpcOutcomes(Flow):
         return self.http2.note_idle_work() if is_faulty else 0
 
     cdef int answer_by_http(self, GrpcCall call, int status, str text) except -1:
-        """Refuse a request that is no call of gRPC, by a status of HTTP and a text."""
+        """Refuse a request that is not a gRPC call with an HTTP status and a text."""
         cdef list fields
         if not self.awaits(call):
             return 0
@@ -314,7 +314,7 @@ cdef int _answer_whole(GrpcOutcomes outcomes, GrpcCall call, tuple answer) excep
 
 
 cdef bytes short_message(str text):
-    """Return grpc-message for a text; a long text is cut to fit."""
+    """Return grpc-message for a text; shorten the text until it fits LONGEST_TEXT."""
     cdef bytes value = message_field(text)
     while PyBytes_GET_SIZE(value) > LONGEST_TEXT:
         text = text[:len(text) // 2] + "…"
@@ -323,9 +323,9 @@ cdef bytes short_message(str text):
 
 
 cdef Failure failure_of_fault(uint64_t message_bytes, GrpcCall call):
-    """Return the failure by which a fault of a request is reported."""
+    """Return the failure that reports the fault of a request."""
     status, text = fault_of(call, message_bytes)
-    # Any other pushback would suggest that the same call can succeed later.
+    # A message over the limit never succeeds, so its caller must not retry.
     pushback_ms = PUSHBACK_NEVER if status == RESOURCE_EXHAUSTED else call.pushback_ms
     return Failure(status, text, pushback_ms=pushback_ms, has_run=False)
 

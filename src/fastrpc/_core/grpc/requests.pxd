@@ -1,4 +1,4 @@
-"""From heads and DATA to calls: the requests of one connection."""
+"""The requests of one connection: heads and DATA become calls."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -16,35 +16,35 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class GrpcRequests(StreamHandler):
     cdef:
-        # The gate that all connections share; the connection. Once a link holds the wire: the link, borrowed, and the
-        # connection in the form in which the gate knows it.
+        # The gate that all connections share; the HTTP/2 connection; once a link holds the wire, the link, borrowed, and
+        # the object that represents the connection for the gate.
         Gate gate
         Http2Connection http2
         PyObject* link
         LinkedConnection connection
 
-        # Writes the answers to refused requests.
+        # The writer of answers.
         GrpcOutcomes outcomes
 
-        # Finds requests by gRPC-Web and Connect (`http.stream_request.StreamRequests`); None: neither is served.
+        # Finds requests by gRPC-Web and Connect (`http.stream_request.StreamRequests`); None if neither is served.
         object web
 
-        # Finds the clients of trusted proxies (`fastrpc.server.http.forwarded`); None: none are trusted.
+        # Finds the clients behind trusted proxies (`fastrpc.server.http.forwarded`); None if no proxy is trusted.
         object proxies
 
-        # The requests of HTTP that are no calls, None: they are refused. Whether gRPC is served; if not, its calls are
-        # among these requests.
+        # The HTTP requests that are not calls, None if they are refused; whether gRPC is served. If it is not, its calls
+        # count as such requests.
         Http2Pages pages
         bint serves_grpc
 
         # Calls with an incomplete request, or an incomplete message of their stream.
         IncompleteRequests incomplete
-        # The last opened call, until more of it arrives: most calls are complete with the next frame.
+        # The call opened last, until more of it arrives. Most calls are complete with the next frame.
         GrpcCall latest
         # An ended call that can be reused.
         GrpcCall spare
 
-    # For the wire: a link holds it; nothing more was read; the sender of an incomplete request has been judged; the
+    # For the wire: a link holds the wire; a read is over; the check of an incomplete request's sender has a verdict; the
     # connection is over.
     cdef int join(self, PyObject* link) except -1
     cdef int list_latest(self) except -1

@@ -1,4 +1,4 @@
-"""From heads and DATA to calls: the requests of one connection.
+"""The requests of one connection: heads and DATA become calls.
 
 ::
 
@@ -7,7 +7,7 @@
                         └──► a page: Http2Pages.head
     RST_STREAM ──► Gate.cancel
 
-A request that is not complete with its first DATA is listed in `IncompleteRequests` until it is.
+A request that does not end with its first DATA is listed in `IncompleteRequests` until it is complete.
 """
 
 import logging
@@ -50,13 +50,13 @@ from fastrpc._core.wire.frame cimport REASON_PROTOCOL, STREAM_IN, STREAM_OUT, Fr
 from fastrpc.errors import CallError
 
 cdef enum:
-    # Messages up to this size may wake their reader in this turn of the loop; longer ones have time.
+    # Messages up to this size may wake their reader in this turn of the event loop; longer ones in a later turn.
     SMALL_MESSAGE = 16_384
 
-# The message without a field, as JSON.
+# A protobuf message without fields, as JSON.
 cdef bytes EMPTY_OBJECT = b"{}"
 
-# The form of a request that is no call, where it is refused before it has an exchange.
+# The `web` of a request that is not a call, if it is refused before it has an exchange.
 cdef object PAGE = SimpleNamespace(protocol="http")
 
 logger = logging.getLogger("fastrpc.server")
@@ -80,7 +80,7 @@ cdef class GrpcRequests(StreamHandler):
         if self.pages is not None and self.web is None and _is_page(self, head, block) and not (
             (<Link>self.link).intake.is_crowded()
         ):
-            # A page needs no call of gRPC.
+            # A page needs no GrpcCall.
             stream.keeps_credit = not self.http2.has_known_peer
             return self.pages.head(stream, block, ends_stream)
         call = _new_call(self, stream, head)
@@ -96,7 +96,7 @@ cdef class GrpcRequests(StreamHandler):
         return _begin(self, call, head, ends_stream)
 
     cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1:
-        """A stream came above MAX_CONCURRENT_STREAMS."""
+        """Count a stream that was refused for MAX_CONCURRENT_STREAMS."""
         cdef GrpcHead head = head_of(block, self.gate.metadata_bytes)
         cdef GrpcCall call = GrpcCall.__new__(GrpcCall)
         call.connection = self.connection
@@ -119,13 +119,13 @@ cdef class GrpcRequests(StreamHandler):
             if ends_stream and size >= PREFIX_BYTES and data[0] == 0 and call.web is None and (
                 <Py_ssize_t>load32_big(data + 1) == size - PREFIX_BYTES <= <Py_ssize_t>self.gate.message_bytes
             ) and (<GrpcHead>call.head).compressor != ENCODING_UNKNOWN:
-                # All of its request is here.
+                # The whole request is in this DATA.
                 return _pass_in(self, call, copied(data + PREFIX_BYTES, size - PREFIX_BYTES))
         if call.state == STATE_GONE:
-            # The answer to the call waits for a window. The rest of the body is dropped.
+            # The call is answered, but its answer still waits for a window. Drop the rest of the request.
             return self.http2.took(stream, size)
         if call.route is None:
-            # A call of an unknown method waits for the verdict on its caller; its messages are dropped.
+            # A call of an unknown method waits for the check of its caller; drop its messages.
             return 0
         if call.web is not None and not call.web.is_plain:
             return _translate(self, call, data, size, ends_stream)
@@ -191,7 +191,7 @@ cdef class GrpcRequests(StreamHandler):
         if call.was_ended:
             return 0
         if call.has_started:
-            # Both sides watch the deadline: the reason is the same whichever side is first.
+            # Both sides watch the deadline. If the caller is first, the handler is cancelled for the deadline as well.
             return cancel_in_read(self.http2.engine(), self.gate, call, call.deadline_ns <= self.http2.instant())
         self.incomplete.drop_check(call)
         call.was_ended = True
@@ -224,7 +224,7 @@ cdef class GrpcRequests(StreamHandler):
     # Incomplete requests and messages
 
     cdef int list_latest(self) except -1:
-        """Note that no more of the call opened last has arrived."""
+        """List the call opened last as incomplete, as no more of it has arrived."""
         cdef GrpcCall call = self.latest
         self.latest = None
         return 0 if call is None else self.incomplete.note(call)
@@ -234,7 +234,7 @@ cdef class GrpcRequests(StreamHandler):
         if verdict == SENDER_REFUSED or call.http2_stream is None:
             return 0
         let_in(self.http2, call)
-        # The verdict took the time, not the peer.
+        # The time so far was spent on the check, not by the peer.
         call.began_ns = call.heard_ns = now_ns()
         if not call.http2_stream.is_ended_by_peer:
             if not self.incomplete.has_room(call):
@@ -258,7 +258,7 @@ cdef class GrpcRequests(StreamHandler):
         return self.incomplete.grant_rest(stream, is_awaited)
 
     cdef int on_settings(self) except -1:
-        # The opening lasts until the settings of the peer came.
+        # The opening of the connection ends when the peer's settings arrive.
         return (<Link>self.link).life.leave_opening()
 
     cdef int on_violation(self, int code, str text) except -1:
@@ -544,6 +544,6 @@ cdef int _refuse_faulty(GrpcRequests requests, GrpcCall call, int fault) except 
 
 
 cdef list texts_of(HeaderBlock block, bytes name):
-    """Return the values of all fields of a name."""
+    """Return the values of all fields with a name."""
     cdef HeaderField field
     return [field.value.decode("latin-1") for field in block.fields if field.name == name]

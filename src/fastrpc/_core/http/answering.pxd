@@ -1,4 +1,4 @@
-"""The ways to answer a request: one is chosen at its head."""
+"""The ways to answer a request. One is chosen when its head arrives."""
 
 from libc.stdint cimport uint64_t
 
@@ -17,11 +17,11 @@ cdef class Answering:
     cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1
     cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1
 
-    # A stream that is silent.
+    # Signs of life of a silent stream.
     cdef int hold(self, Exchange exchange, ServerCall call) except -1
     cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1
 
-    # Some output was sent.
+    # After some output was sent.
     cdef int room(self, Exchange exchange, ServerCall call) except -1
 
     # Before the answer.

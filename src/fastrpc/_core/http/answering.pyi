@@ -2,4 +2,4 @@ class Answering:
     """One way to answer a request."""
 
 class BareAnswering(Answering):
-    """An answering with a single message and no signs of life: nothing is noted or checked for it."""
+    """A base for answers with one message: it sends no signs of life, and notes and checks nothing."""

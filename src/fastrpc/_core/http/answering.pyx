@@ -1,4 +1,4 @@
-"""The ways to answer a request: one is chosen at its head.
+"""The ways to answer a request. One is chosen when its head arrives.
 
 ::
 
@@ -6,14 +6,14 @@
                                                │ answer, fail: the whole response, or its end
     Gate ──► HttpOutcomes ─────────────────────┤ head, message, room: the parts of a stream
                                                │ hold, sign: a silent stream
-                                               └ note, check_sent, marshal: what is known before the response
+                                               └ note, check_sent, marshal: before the response
 
     ValueAnswering   JSON, msgpack      StreamAnswering  lines, events     PartAnswering    a part of a document
     WebAnswering     gRPC-Web, Connect  HeaderAnswering  rpcx, Phobos      MountAnswering   an application
     SocketEnd        a WebSocket, from the end of its handshake on
 
-The outcomes ask only for a call whose request waits for its response, so no class checks whether the client is still
-connected. A method that a class omits raises: no call uses it.
+`HttpOutcomes` uses an `Answering` only while the request of a call waits for its response, so no class checks whether
+the client is still connected. A method that a class omits raises, as no call of that class needs it.
 """
 
 
@@ -24,27 +24,27 @@ cdef class Answering:
     """One way to answer a request."""
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
-        """Send the result of a call, and the end of the response."""
+        """Send the result of a call, and end the response."""
         raise lacking(self, "answer")
 
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
-        """Send a failure under a status of HTTP, with further fields, and the end of the response."""
+        """Send a failure with an HTTP status and further fields, and end the response."""
         raise lacking(self, "fail")
 
     cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
-        """Send the head of a stream, with the metadata that comes before its first message."""
+        """Send the head of a stream, with the metadata that precedes its first message."""
         raise lacking(self, "head")
 
     cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, after the head if the head was not sent yet."""
+        """Send a message of a stream; send the head before it if that was not sent yet."""
         raise lacking(self, "message")
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
-        """Note that the handler of a call suspends: its stream has to give a sign of life in time."""
+        """Note that the handler of a call suspends, and schedule the next sign of life of its stream."""
         raise lacking(self, "hold")
 
     cdef int sign(self, Exchange exchange, ServerCall call, uint64_t now) except -1:
-        """Send a sign of life in a stream that was silent for long."""
+        """Send a sign of life in a stream that was silent for too long."""
         raise lacking(self, "sign")
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
@@ -52,11 +52,11 @@ cdef class Answering:
         raise lacking(self, "room")
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
-        """Keep what the handler sets for its answer; `exchange` is None once the exchange is over.
+        """Keep the status, fields and compression that the handler sets; `exchange` is None once the exchange is over.
 
         Args:
-            status: of HTTP, 0: none.
-            compress: whether the answer is compressed; None: as the setting says.
+            status: the HTTP status, 0 for the usual one.
+            compress: whether the answer is compressed; None: the setting decides.
         """
         raise lacking(self, "note")
 
@@ -65,18 +65,18 @@ cdef class Answering:
         raise lacking(self, "check_sent")
 
     cdef Marshal marshal(self, ServerCall call):
-        """Return the marshal of the payloads of a call; None: the common one of its method."""
+        """Return the marshal of the payloads of a call, or None for the method's usual one."""
         raise lacking(self, "marshal")
 
 
 cdef class BareAnswering(Answering):
-    """An answering with a single message and no signs of life: nothing is noted or checked for it."""
+    """A base for answers with one message: it sends no signs of life, and notes and checks nothing."""
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
         return 0
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        # Such an answering has no stream of messages.
+        # No sender waits, as there is no stream of messages.
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:

@@ -3,5 +3,5 @@
 from fastrpc._core.http.http_call cimport HttpTerms
 from fastrpc._core.http.request_state cimport BodyReading
 
-# Return the reader of a body that is read in parts, for its request.
+# Return the reader for the body of a request that is read in parts.
 cdef BodyReading reading_of(HttpTerms terms)

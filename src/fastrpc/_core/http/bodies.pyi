@@ -12,8 +12,8 @@ class MessagesBody(BodyReading):
 
 @final
 class FormBody(BodyReading):
-    """A form: after its fields the call begins, with the file as its stream."""
+    """A form. Its call begins when the fields are complete; the file is the stream of the call."""
 
 @final
 class MountBody(BodyReading):
-    """The body of a request to a mounted application, once the application has the request."""
+    """The body of a request to a mounted application."""

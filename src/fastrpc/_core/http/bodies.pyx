@@ -3,7 +3,7 @@
 ::
 
     part ──► LinesBody ─────► first line: arguments ──► pass_in     further lines ──► put
-        └──► MessagesBody ──► WebCall.cut ──► a message each, of a unary call the payload
+        └──► MessagesBody ──► WebCall.cut ──► messages ──► put; of a unary call: pass_in
         └──► FormBody ──────► fields: arguments        the file ──► put
         └──► MountBody ─────► MountedRequest.put
 """
@@ -31,7 +31,7 @@ cdef class LinesBody(BodyReading):
     """Lines of JSON: the first line holds the arguments, each further line a message."""
 
     cdef:
-        # An incomplete line.
+        # The received part of an incomplete line.
         bytearray _line
 
     def __cinit__(self):
@@ -50,7 +50,7 @@ cdef class LinesBody(BodyReading):
         if is_last:
             lines.append(bytes(self._line))
             self._line = bytearray()
-        # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
+        # Counted as unprocessed input, before a line is processed, as that may end the connection.
         request.exchange().engine().tail_changed(PyByteArray_GET_SIZE(self._line) - before)
         try:
             for line in lines:
@@ -66,7 +66,7 @@ cdef class LinesBody(BodyReading):
         return 0
 
     cdef int _take_line(self, RequestState request, ServerCall call, bytes line) except -1:
-        """Take a line of the body: arguments, a message, or the end of both."""
+        """Process a line of the body: the arguments, a message, or the end of the stream."""
         cdef list content = []
         cdef int kind
         cdef ServedStream stream
@@ -74,14 +74,14 @@ cdef class LinesBody(BodyReading):
             return 0
         kind = open_line(line, content)
         if kind == LINE_ARGUMENTS and request.has_started:
-            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first line of the body, and once")
+            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first line of the body only")
         if not request.has_started:
             pass_in(request, content[0] if kind == LINE_ARGUMENTS else b"")
         stream = <ServedStream>call.stream
         if stream is None:
             return 0
         if stream.input_ended and kind == LINE_VALUE:
-            raise CallError(Status.INVALID_ARGUMENT, "a message comes after the end of the stream")
+            raise CallError(Status.INVALID_ARGUMENT, "a message follows the end of the stream")
         if kind == LINE_END:
             stream.end_input(None)
         elif kind == LINE_VALUE:
@@ -129,14 +129,14 @@ cdef class MessagesBody(BodyReading):
 
 @cython.final
 cdef class FormBody(BodyReading):
-    """A form: after its fields the call begins, with the file as its stream."""
+    """A form. Its call begins when the fields are complete; the file is the stream of the call."""
 
     cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
         cdef HttpTerms terms = terms_of(call)
         cdef list pieces
         cdef bytes piece
         if request.has_started and (call.stream is None or (<StreamChannel>call.stream).input_ended):
-            # The call was refused, or its handler is over.
+            # The call was refused, or its handler reads no more.
             return 0
         try:
             pieces = terms.file_form.take(part)
@@ -154,7 +154,7 @@ cdef class FormBody(BodyReading):
         return 0
 
     cdef int _begin(self, RequestState request, HttpTerms terms) except -1:
-        """Count the fields of a form; begin its call once the file arrives."""
+        """Count the memory of a form's fields; begin the call once the file begins."""
         cdef bytes arguments
         if terms.file_form.held > request.service.body_bytes:
             text = f"the fields of the form have more than {request.service.body_bytes} bytes (Limits.message_bytes)"
@@ -168,10 +168,10 @@ cdef class FormBody(BodyReading):
 
 @cython.final
 cdef class MountBody(BodyReading):
-    """The body of a request to a mounted application, once the application has the request."""
+    """The body of a request to a mounted application."""
 
     cdef int part(self, RequestState request, ServerCall call, bytes part, bint is_last) except -1:
-        # A call without its `MountedRequest` was refused.
+        # Without a `MountedRequest` the call was refused: drop the part.
         return 0 if terms_of(call).mounted is None else mounted_request_of(call).put(part, is_last)
 
 

@@ -1,11 +1,11 @@
-"""Answers that caches may store, and requests of clients that hold one (RFC 9110, sections 8.8 and 13; RFC 9111).
+"""Answers that caches may store, and conditional requests (RFC 9110, sections 8.8 and 13; RFC 9111).
 
 ::
 
     handler ──► ETag, Last-Modified, Cache-Control, Vary ──► If-None-Match, else If-Modified-Since ──► 304, or 200
 
-The handler runs in any case: its fields say which answer this is. A condition that is malformed counts as none. Errors and
-answers without `Cache-Control` are stored nowhere.
+The handler runs in any case, as only its fields identify the answer. A malformed condition is ignored. Errors, and
+answers without `Cache-Control`, are not stored.
 """
 
 import re
@@ -18,13 +18,13 @@ from fastrpc._core.http.messages cimport FORM_NONE
 
 cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 
-# An entity tag: its text is compared without the mark of a weak tag. A list of tags is read in one piece.
+# An entity tag, whose text is compared without the mark of a weak tag; a list of tags.
 cdef object TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 cdef object TAGS = re.compile(rf'[ \t,]*(?:{TAG.pattern}[ \t]*(?:,[ \t,]*|$))*')
 
-# The fields of a 304 that a handler has set: they do not describe the content that the client has.
+# The fields of a handler that a 304 repeats.
 cdef frozenset KEPT = frozenset({"cache-control", "etag", "expires", "vary"})
-# The fields about stored answers, which answers to a GET by Connect have, too.
+# The fields about caching, which answers to a GET by Connect may have as well.
 cdef frozenset STORING = KEPT | {"last-modified"}
 
 cdef list MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -32,7 +32,7 @@ cdef str DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 cdef str LONG_DAY = "(?:Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)"
 cdef str MONTH = f"(?P<month>{'|'.join(MONTHS)})"
 cdef str TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-# The present form of a date, and the two old ones (RFC 9110, section 5.6.7).
+# The preferred format of a date, and the two obsolete ones (RFC 9110, section 5.6.7).
 cdef tuple DATES = tuple(
     [
         re.compile(form)
@@ -56,14 +56,14 @@ cdef bint is_unchanged(RequestHead head, dict fields) except -1:
     if len(given) != 1:
         return False
     known, changed = parsed_date(given[0]), parsed_date(_value_of(fields, "last-modified"))
-    # A future date is sent as the present one.
+    # `min`, as a Last-Modified in the future is sent as the present time.
     return known is not None and changed is not None and min(changed, _present()) <= known
 
 
 cdef dict kept_fields(dict fields):
     found = {name: line for name, line in fields.items() if name in KEPT}
     if "etag" not in found and "last-modified" in fields:
-        # Only this field tells the client which of its stored answers is meant.
+        # Without an ETag only this field tells the client which of its stored answers is still valid.
         found["last-modified"] = fields["last-modified"]
     return found
 
@@ -75,7 +75,7 @@ cdef int note_fields(HttpTerms terms, HttpService service, dict fields) except -
 
 
 cdef int note_stored(HttpTerms terms, HttpService service, dict fields) except -1:
-    # The message of a GET by Connect is in its query.
+    # Only a GET by Connect has a `payload` here: its message is in the query.
     if not terms.web.is_enveloped and terms.web.payload is not None:
         note_fields(terms, service, {name: line for name, line in fields.items() if name in STORING})
     return 0
@@ -107,19 +107,19 @@ cdef bytes described_lines(HttpTerms terms, ServerCall call, RequestHead head):
 
 
 def _value_of(dict fields, str name):
-    """Return the value of a field that a handler has set, "" without it."""
+    """Return the value of a field that a handler has set, or "" if it has not set the field."""
     line = fields.get(name)
     return "" if line is None else line.partition(b": ")[2].removesuffix(b"\r\n").decode("latin-1")
 
 
 def _tag_line(bytes line, bint is_packed):
-    """Return the field of a tag: a compressed answer has other bytes, so its tag is weak (RFC 9110, 8.8.1)."""
+    """Return the line of an ETag; it is weak if the answer is compressed, as the bytes differ (RFC 9110, 8.8.1)."""
     name, _, value = line.partition(b": ")
     return b"%b: W/%b" % (name, value) if is_packed and value.startswith(b'"') else line
 
 
 def _date_line(bytes line, str value):
-    """Return the field of a last change, which is never in the future (RFC 9110, section 8.8.2.1)."""
+    """Return the line of Last-Modified, with a future date replaced by the present (RFC 9110, section 8.8.2.1)."""
     changed = parsed_date(value)
     if changed is None or changed <= time.time():
         return line
@@ -127,12 +127,12 @@ def _date_line(bytes line, str value):
 
 
 def _present():
-    """Return the present second or the previous one: the field Date is not updated within a second."""
+    """Return the previous second: the field Date may lag by a second, and Last-Modified must not be after it."""
     return int(time.time()) - 1
 
 
 def _has_tag(str given, str own):
-    """Return whether a list of tags contains the given tag, by the weak comparison; "*" matches any."""
+    """Return whether the tags `given` by a client contain the answer's `own`, by weak comparison; "*" matches any."""
     if given.strip(" \t") == "*":
         return True
     tag = TAG.fullmatch(own)
@@ -150,15 +150,15 @@ def parsed_date(str text not None):
 
 
 def _seconds_of(found, bint is_short):
-    """Return the seconds since 1970 of a date with well-formed parts; None if there is no such day or time."""
+    """Return the seconds since 1970 of a well-formed date, or None if its day or time does not exist."""
     year, month, day = int(found["year"]), MONTHS.index(found["month"]) + 1, int(found["day"])
     hour, minute, second = int(found["hour"]), int(found["minute"]), int(found["second"])
     if is_short:
-        # A year of two digits that would be more than 50 years ahead is in the past.
+        # A year of two digits means the past if it would be more than 50 years ahead.
         this = time.gmtime().tm_year
         year += this - this % 100
         year -= 100 if year > this + 50 else 0
-    # A leap second counts as the next second.
+    # Second 60, a leap second, counts as the next second.
     if not (year and 1 <= day <= monthrange(year, month)[1] and hour < 24 and minute < 60 and second <= 60):
         return None
     return timegm((year, month, day, hour, minute, second))

@@ -12,7 +12,7 @@ from fastrpc._core.server.gate cimport Gate
 @cython.final
 cdef class GatewayConnection(HttpConnection):
     cdef:
-        # Shared by all connections; the state of this one for the gate.
+        # The state that all connections share; the object that represents this connection for the gate.
         readonly HttpService service
         readonly Gate gate
         readonly EngineServedConnection connection

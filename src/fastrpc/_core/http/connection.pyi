@@ -24,20 +24,20 @@ class GatewayConnection(HttpConnection):
     @property
     def connection(self) -> EngineServedConnection: ...
     def begin_drain(self, reason: int = 0, text: str = "") -> None:
-        """Close with the next answer; a connection that rests has a second for its last request."""
+        """Close after the next answer; an idle connection has one second for a last request."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Close once all output is sent; a WebSocket is told that the server restarts."""
+        """Close once all output is sent; a WebSocket gets a close frame that says that the server restarts."""
 
     @property
     def has_drained(self) -> bool:
-        """Whether no call is under way, all output is sent, and no last request is about to come."""
+        """Whether no call is in progress, all output is sent, and the time for a last request is over."""
 
     def end_calls(self, text: str) -> None:
-        """Answer every call that is still under way, and stop its handler; refuse an incomplete request."""
+        """Answer every call in progress with an error and stop its handler; refuse an incomplete request."""
 
     def stats(self) -> dict[str, Any]:
-        """Return what is under way as plain data: calls, one_way, buffered, credit."""
+        """Return the calls in progress and the memory as plain data: calls, one_way, buffered, credit."""
 
     def describe_peer(self) -> Peer | None:
         """Return the other side of the connection."""
@@ -50,7 +50,7 @@ class GatewayConnection(HttpConnection):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note the identity in the certificate, and its expiry."""
+        """Set the identity in the certificate, and when it expires."""
 
     def go_on(self) -> None:
-        """Take the requests that waited for a verdict."""
+        """Process the requests that waited for the check of the certificate."""

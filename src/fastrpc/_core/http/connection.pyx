@@ -6,8 +6,8 @@
                     ▲                                            │
                     └── Answering ◄── HttpOutcomes ◄─────────────┘
 
-The rules of its life are those for all protocols (`server/connection_life`). The connection closes by itself after an
-answer: a drain, and the age of a connection, only make the next answer the last one.
+`server/connection_life` has the rules of its life, as for all protocols. The connection closes by itself after an
+answer; a drain, and the maximum age, only make the next answer the last one.
 """
 
 cimport cython
@@ -56,7 +56,7 @@ cdef class GatewayConnection(HttpConnection):
                 self.gate.runner.tell_watcher()
 
     def begin_drain(self, int reason=0, str text=""):
-        """Close with the next answer; once the server drains, a connection that rests has a second for its last request."""
+        """Close after the next answer. When the server drains, an idle connection has one second for a last request."""
         self.exchange.is_draining = True
         self.connection.is_draining = True
         if self.connection.drain_signal is not None:
@@ -66,43 +66,43 @@ cdef class GatewayConnection(HttpConnection):
         if not self.life.drains:
             self.life.begin_drain(now_ns() + REST_NS)
             self.connection.look_by(self.life.left_due())
-        # While the peer takes no output its time limit stays; once it takes output everything is checked.
+        # While the peer reads no output, keep its time limit; once it reads, everything is checked.
         if self.requests.talk is not None and not self.exchange.is_stuck:
             self.exchange.wait_by(self.life.left_due())
 
     @property
     def has_drained(self):
-        """Whether no call is under way, all output is sent, and no last request is about to come."""
+        """Whether no call is in progress, all output is sent, and the time for a last request is over."""
         cdef SocketEnd socket = <SocketEnd>self.requests.talk
         if socket is not None and not self.is_closed:
             if socket.has_calls() or self.connection.held or self.connection.queue or self.unsent_output():
                 return False
             return now_ns() >= self.life.kept_until_ns
-        # Otherwise the connection closes by itself: after its last answer, or after its rest.
+        # A connection without a WebSocket closes by itself: after its last answer, or when it was idle long enough.
         return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_output())
 
     def end_calls(self, str text not None):
-        """Answer every call that is still under way, and stop its handler; refuse an incomplete request."""
+        """Answer every call in progress with an error and stop its handler; refuse an incomplete request."""
         self.gate.end_calls(self.connection, text)
         self.exchange.refuse_rest(text)
 
     def stats(self):
-        """Return the calls under way on this connection, as plain data."""
+        """Return the calls in progress on this connection, as plain data."""
         return self.connection.stats(self.unsent_output())
 
-    # For the verdict about a certificate
+    # For the check of a client's certificate
 
     def describe_peer(self):
         """Return the other side of the connection."""
         return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note the identity in the certificate, and its expiry."""
+        """Set the identity in the certificate, and when it expires."""
         self.connection.certify(identity, valid_seconds, generation)
         return True
 
     def go_on(self):
-        """Take the requests that waited for a verdict."""
+        """Process the requests that waited for the check of the certificate."""
         if self._stream is not NULL:
             (<ByteStream>self._stream).release_input()
 
@@ -124,7 +124,7 @@ cdef class GatewayConnection(HttpConnection):
         try:
             HttpConnection.lost(self, error)
         finally:
-            # A failed connection is no longer counted either: a drain would wait for it.
+            # Also for a connection that failed: a drain would wait for it otherwise.
             self.life.count_out(error)
         return 0
 

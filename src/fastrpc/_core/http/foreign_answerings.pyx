@@ -1,9 +1,9 @@
-"""The answers of foreign forms: gRPC-Web and Connect, the header gateways of rpcx and Phobos, mounted applications.
+"""The answers to gRPC-Web, Connect and the header gateways of rpcx and Phobos, and failures of mounted applications.
 
 ::
 
     result, failure, messages ──► WebCall (`fastrpc.server.web`) ──► fields, content
-    result, failure ──► RpcxHeaders ──► fields                      failure of an application ──► a document, or a cut
+    result, failure ──► RpcxHeaders ──► fields                    failure of an application ──► a document, or a cut response
 """
 
 cimport cython
@@ -32,13 +32,13 @@ cdef class WebAnswering(Answering):
 
     cdef int fail(self, Exchange exchange, ServerCall call, Failure failure, int status, bytes lines) except -1:
         if terms_of(call).web is None:
-            # A fault of HTTP has the form of the gateway.
+            # The request was refused before it became a call by gRPC-Web or Connect: use the gateway's own error format.
             return BY_VALUE.fail(exchange, call, failure, status, lines)
-        # Connect answers an unknown path with 404, too.
+        # Connect, too, answers an unknown path with 404. Otherwise the protocol chooses the HTTP status.
         return self._end(exchange, call, None, failure, 404 if status == 404 and call.route is None else 0)
 
     cdef int _end(self, Exchange exchange, ServerCall call, bytes payload, Failure failure, int status) except -1:
-        """End a call with its answer, which may be the rest of a stream, or with a failure."""
+        """End a call with its answer, with the end of its stream, or with a failure."""
         cdef HttpTerms terms = terms_of(call)
         cdef bytes trailers = call.sent_metadata, part
         if exchange.has_begun:
@@ -60,7 +60,7 @@ cdef class WebAnswering(Answering):
         return exchange.send_part(terms_of(call).web.message(payload, compressor))
 
     cdef int _begin(self, Exchange exchange, ServerCall call, bytes metadata, int compressor) except -1:
-        """Send the head of an answer, unless it was sent, or is sent together with the whole answer."""
+        """Send the head of an answer, unless it was sent or the protocol sends it with the whole answer."""
         if exchange.has_begun:
             return 0
         fields = terms_of(call).web.head(metadata, compressor)
@@ -72,7 +72,7 @@ cdef class WebAnswering(Answering):
         return terms_of(call).request.wake_stream(exchange, call)
 
     cdef int hold(self, Exchange exchange, ServerCall call) except -1:
-        # Streams of gRPC-Web and Connect have no sign of life.
+        # gRPC-Web and Connect have no signs of life.
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
@@ -93,7 +93,7 @@ cdef class HeaderAnswering(BareAnswering):
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         cdef RpcxHeaders headers = terms_of(call).rpcx
         cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
-        # The metadata is in a field of rpcx.
+        # `lines` has the metadata already, in a field of rpcx.
         call.sent_metadata = None
         lines += call_lines(call, terms_of(call), exchange.head)
         return terms_of(call).request.conclude(exchange, call, 200, lines, b"" if headers.is_one_way else payload)
@@ -118,13 +118,13 @@ cdef class MountAnswering(ValueAnswering):
         if terms_of(call).mounted is not None:
             mounted_request_of(call).leave()
             if exchange.has_begun:
-                # The client sees that the rest is missing.
+                # Cut the response, so that the client sees that the rest is missing.
                 terms_of(call).request.end_call(call)
                 return exchange.cut()
         return ValueAnswering.fail(self, exchange, call, failure, status, lines)
 
     cdef int room(self, Exchange exchange, ServerCall call) except -1:
-        # The sender of the request may still be unknown.
+        # There is no `MountedRequest` while the sender of the request is unknown.
         return 0 if terms_of(call).mounted is None else mounted_request_of(call).wake_sender()
 
 

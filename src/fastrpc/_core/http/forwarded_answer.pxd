@@ -1,1 +1,1 @@
-"""The status and the fields of an answer by HTTP behind a gateway."""
+"""The HTTP status and fields that a handler sets on a server behind a gateway."""

@@ -1,11 +1,11 @@
-"""The status and the fields of an answer by HTTP behind a gateway.
+"""The HTTP status and fields that a handler sets on a server behind a gateway.
 
 ::
 
     gateway ──► frpc-http: 1 ──────────────────────────────────► server      its handler calls `http()`
             ◄── frpc-http-bin: [status, [[name, value]…], compress] ──┘      which the gateway's call repeats
 
-These entries of the metadata are hidden from programs. Streams have none.
+These entries of the metadata are hidden from programs. Streams do not have them.
 """
 
 import msgspec

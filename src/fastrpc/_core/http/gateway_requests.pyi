@@ -4,4 +4,4 @@ from fastrpc._core.http.request_state import RequestState
 
 @final
 class GatewayRequests(RequestState):
-    """Answers the requests of one exchange of the gateway."""
+    """The requests of one exchange of the gateway."""

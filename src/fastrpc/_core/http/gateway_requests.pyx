@@ -1,8 +1,8 @@
-"""The requests of one exchange of the gateway, from their heads to the gate.
+"""The requests of one exchange of the gateway, from their heads until the gate has their calls.
 
 ::
 
-    head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
+    head ──► Host, origin ──► fixed path ────────────────────────────► the handler of the path
                         └──► method, verb, type ──► body ──► pass_in ──► Gate.pass_in ──► handler
 
 At its head a request gets its call, its `Answering` and, if its body arrives in parts, its `BodyReading`. HttpOutcomes
@@ -44,7 +44,7 @@ from fastrpc._core.http.socket_talk import SocketTalk
 
 @cython.final
 cdef class GatewayRequests(RequestState):
-    """Answers the requests of one exchange of the gateway."""
+    """The requests of one exchange of the gateway."""
 
     # The WebSocket that the request has become, or None.
     cdef inline SocketEnd socket(self):
@@ -73,12 +73,12 @@ cdef class GatewayRequests(RequestState):
         exchange.takes_parts = terms.takes_lines or terms.mount is not None and is_long(head)
         if terms.takes_lines or terms.mount is not None:
             self.body = reading_of(terms)
-        # An application may refuse a body that it has not seen.
+        # The client is not asked for the body before the application wants it: the application may refuse it.
         exchange.asks_later = terms.mount is not None and head.expects_continue and head.has_body
         if terms.mount is not None:
             terms.speak(call, "asgi")
         elif terms.web is not None:
-            # Head and trailers are apart in the protocols that descend from gRPC.
+            # gRPC-Web and Connect keep initial metadata and trailers apart, as gRPC does.
             call.has_trailers = True
             terms.speak(call, terms.web.protocol)
         if terms.needs_identity and self.service.gate.guards.asks_access():
@@ -86,7 +86,7 @@ cdef class GatewayRequests(RequestState):
         return admit(self, exchange, call, terms, head)
 
     cdef int _forget(self) except -1:
-        """Forget the previous request, even if a part of it raises."""
+        """Forget the previous request, even if a step of this raises."""
         cdef SocketEnd socket = self.socket()
         cdef BodyReading body = self.body
         if self.sender_check is not None:
@@ -115,13 +115,13 @@ cdef class GatewayRequests(RequestState):
         if terms.mount is not None:
             return _enter_application(self, exchange, call, terms, body)
         if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
-            # Later bytes are not HTTP.
+            # From now on the bytes are frames of a WebSocket, not HTTP.
             self.talk = <SocketEnd>SocketTalk(call)
             terms.speak(call, "websocket")
             return self.socket().begin(exchange, terms.subprotocol, b"")
         if terms.path is not None:
             if call.charge:
-                # The calls that the path makes are counted separately.
+                # Stop counting the body: the calls that the handler of the path makes are counted separately.
                 self.service.gate.memory.charge(call, 0)
             terms.path.serve(new_path_exchange(exchange, call, False), body, call.identity)
             engine = exchange.engine()
@@ -129,7 +129,7 @@ cdef class GatewayRequests(RequestState):
                 engine.messages_left = 0
             return 0
         if exchange.takes_parts:
-            # Its arguments come in its first line, or are the messages of its body.
+            # The arguments are the first line of the body or its messages; only a stream of messages starts without them.
             return 0 if terms.web is None or not call.route.takes_stream else pass_in(self, b"")
         if terms.web is not None and terms.web.payload is not None:
             payload = terms.web.payload
@@ -154,7 +154,7 @@ cdef class GatewayRequests(RequestState):
         if call is None:
             return 0
         if terms_of(call).mount is not None and not (exchange.is_deciding or terms_of(call).fault_status):
-            # An application begins without the rest of a short body.
+            # A short body is incomplete: the application begins before its rest arrives.
             exchange.takes_parts = True
         return 0 if self.has_started else self.service.gate.await_rest(call)
 
@@ -203,7 +203,7 @@ cdef class GatewayRequests(RequestState):
 
 
 cdef int _follow_proxy(GatewayRequests requests, ServerCall call, HttpTerms terms, RequestHead head) except -1:
-    """Take the client of a trusted proxy as the peer of this request."""
+    """Set the client behind a trusted proxy as the peer of this request, or refuse the request."""
     cdef object found = requests.service.proxies.client_of(
         requests.connection.peer_info, head.values("x-forwarded-for"), head.values("x-forwarded-proto")
     )
@@ -214,7 +214,7 @@ cdef int _follow_proxy(GatewayRequests requests, ServerCall call, HttpTerms term
 cdef int _enter_application(
     GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms, bytes body
 ) except -1:
-    """Hand a request to the application at its path; a long body follows."""
+    """Pass a request to the application at its path; a long body is passed later."""
     cdef MountedRequest request
     if terms.needs_identity and call.identity is None:
         terms.set_fault(401, "the caller is not authenticated", b"")
@@ -228,11 +228,11 @@ cdef int _enter_application(
 
 
 cdef int _answer_fault(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
-    """Answer a request that the gate does not see."""
+    """Answer a faulty request without passing it to the gate."""
     if terms.mount is not None and terms.fault_status in (401, 403):
         requests.service.gate.refusals.note(call, status_of_refusal(terms.fault_status), terms.fault_text)
     if call.charge:
-        # Stop counting the part of the body that arrived before its rest was no longer awaited.
+        # Stop counting the part of the body that arrived.
         requests.service.gate.memory.charge(call, 0)
     status, lines, content = fault_answer(call, terms, exchange.head)
     if status >= 400:
@@ -241,16 +241,16 @@ cdef int _answer_fault(GatewayRequests requests, Exchange exchange, ServerCall c
 
 
 cdef int _stop_calls(GatewayRequests requests, Exchange exchange, ServerCall call, set parts) except -1:
-    """Stop the calls for a request whose client is gone."""
+    """Stop the calls of a request whose client is gone."""
     cdef Gate gate = requests.service.gate
     cdef ServerCall part
     if call is not None and terms_of(call).mounted is not None:
-        # A call that waits for its start has no handler that drops the body.
+        # Free the body here: a call that waits for its start has no handler to do it.
         (<MountedRequest>terms_of(call).mounted).leave()
     if call is not None and not call.is_held and call.charge and call.waiting_payload is None:
         gate.memory.charge(call, 0)
     if exchange.is_alone:
-        # The connection ends with the request: the gate stops all of its calls.
+        # The connection ends with the request, and the gate stops all calls of the connection.
         parts = None
         if call is not None and not call.is_held:
             call = None
@@ -261,13 +261,13 @@ cdef int _stop_calls(GatewayRequests requests, Exchange exchange, ServerCall cal
 
 
 cdef uint64_t _send_sign(GatewayRequests requests, Exchange exchange, uint64_t now) except? 0:
-    """Send a due sign of life of a stream: its head, and in events a comment; return the next one's instant.
+    """Send the sign of life of a stream if it is due: its head, and a comment among events; return when the next is due.
     """
     cdef ServerCall call = requests.call
     if requests.sign_due_ns == 0 or now < requests.sign_due_ns:
         return requests.sign_due_ns
     requests.sign_due_ns = 0
-    # A call that was answered needs no sign, nor does a call that waits for its start and may still be refused.
+    # No sign is sent for a call that was answered, or that waits for its start and may still be refused.
     if call is None or call.was_ended or not (exchange.has_begun or call.is_held and call.given is not None):
         return 0
     terms_of(call).answering.sign(exchange, call, now)

@@ -14,66 +14,67 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 
 cdef enum:
-    # The number of gzip (PROTOCOL.md).
+    # The compressor number of gzip (PROTOCOL.md).
     COMPRESSOR_GZIP = 1
 
 
 @cython.final
 cdef class HttpTerms:
     cdef:
-        # The request of the call, also of a call that is a part of it; None for a call on a connection of gRPC. The
-        # protocol of the call.
+        # The request of the call or, for a part of a document such as JSON-RPC, the request that it belongs to; None for a
+        # call on a connection of gRPC. The protocol of the call.
         RequestState request
         str protocol
 
-        # The method of the name, or None; the name in the gate's form; the page at a fixed path.
+        # The called method, or None; its name in the gate's form; the handler of a fixed path, or None.
         HttpMethod target
         bytes name
         object path
 
-        # How the request is answered: chosen at its head, and once more where its connection becomes a WebSocket.
+        # The way to answer the request, chosen at its head and replaced when the request becomes a WebSocket.
         Answering answering
 
-        # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, once that exists. Whether
-        # the sender is identified before anything else, as an application has no rules of access.
+        # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, or None. Whether the sender
+        # must be identified first, as a fixed path or an application has no rules of access.
         object mount
         object mounted
         bint needs_identity
 
-        # The status, 0: the usual one, and the fields that the handler has set by `Call.http`, or None.
+        # The HTTP status (0: the usual one) and the fields (or None) that the handler has set by `Call.http`.
         int answer_status
         dict answer_fields
-        # Whether pages of other origins may read answers.
+        # Whether pages of some other origins may read answers.
         bint has_origins
 
-        # Whether the handler wants its answer compressed; 0: the setting decides.
+        # The handler's choice of compression: PACKED, NOT_PACKED, or 0 if the setting decides.
         int packing
-        # Whether answers to the request depend on whether the caller takes gzip.
+        # Whether the answer depends on the caller's Accept-Encoding.
         bint may_pack
         # Whether this answer is compressed, if compression makes it shorter.
         bint takes_gzip
 
-        # The request to a route, from which the arguments are made; None for other requests.
+        # The matched route of the request, which makes the arguments; None for other requests.
         object routed
 
-        # For a call that is a part of a request: called with its outcome. None: the call is the whole request.
+        # For a call that is a part of a document: a function that is called with its outcome; None for other calls.
         object done
-        # The target of that request, if requests are watched (`exchange/request_watch`).
+        # For such a call, the target of its request, if requests are watched (`exchange/request_watch`).
         str part_of
 
-        # The reason of its refusal, 0: none: an HTTP status, a text, and further fields. Whether it is reported after
-        # the guards of the gate.
+        # The fault of a refused request: its HTTP status (0: no fault), a text, and further fields. Whether it is reported
+        # only after the guards of the gate.
         readonly int fault_status
         str fault_text
         bytes fault_lines
         bint is_fault_hidden
-        # For a path with other verbs: pairs of a verb and a route. The caller is told the verbs of routes that it may call.
+        # For a path whose routes have other verbs: pairs of a verb and a route. The error names the verbs of those routes
+        # that the caller may call.
         tuple other_verbs
 
-        # The mistakes in its arguments, encoded in the codec of the call; None without any.
+        # The mistakes in refused arguments, encoded in the codec of the call, or None.
         bytes details
 
-        # The origin of the page that sent it; None: no page did, or a page of this origin.
+        # The origin of the web page that sent the request; None if no page did, or a page of the server's own origin.
         bytes origin
 
         # Whether the request asks for a WebSocket; whether the WebSocket is open; the chosen subprotocol.
@@ -81,7 +82,7 @@ cdef class HttpTerms:
         bint is_open
         str subprotocol
 
-        # The fields of a request of rpcx's header gateway; None for others.
+        # The fields of a request in the form of rpcx's or Phobos' header gateway; None for others.
         RpcxHeaders rpcx
 
         # The call by gRPC-Web or Connect (`fastrpc.server.web`); None for others.
@@ -90,14 +91,14 @@ cdef class HttpTerms:
         # The form whose file is the stream of the call (`fastrpc.server.http.forms`), or None.
         object file_form
 
-        # Whether the body is a form without a file, written as a query.
+        # Whether the body is application/x-www-form-urlencoded.
         bint has_pairs
 
-        # The form in which the messages of the answer are written; whether the caller's messages are parts of the body.
+        # The form of the messages of the answer (`StreamForm`); whether the body is read in parts, as messages or a file.
         int form
         bint takes_lines
 
-    # Note the protocol of a call, for its counters and its peer.
+    # Set the protocol of a call, for its counters and its peer.
     cdef inline int speak(self, ServerCall call, str protocol) except -1:
         self.protocol = protocol
         if call.client is not None:
@@ -106,8 +107,8 @@ cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
 
-    # As `understand`, for a stream of HTTP/2: gRPC's wire serves only its calls by gRPC-Web and Connect. `has_pages`:
-    # pages serve all other streams.
+    # Do the same for an HTTP/2 stream on gRPC's wire, which serves only calls by gRPC-Web and Connect. `has_pages` says
+    # that other requests are served as pages.
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1
     cdef int set_fault(self, int status, str text, bytes lines) except -1
@@ -117,12 +118,12 @@ cdef class HttpTerms:
 @cython.final
 cdef class Outcome:
     cdef:
-        # The encoded result, or None and the reason.
+        # The encoded result, or None; the failure, or None.
         readonly bytes value
         readonly Failure failure
 
 
-# Return the terms of a call of `new_call`.
+# Return the terms of a call that `new_call` made.
 cdef inline HttpTerms terms_of(Call call):
     return <HttpTerms>(<ServerCall>call).head
 

@@ -4,23 +4,23 @@ from fastrpc._core.link.failure import Failure
 
 @final
 class HttpTerms:
-    """The terms that a request states for its call."""
+    """A call as its HTTP request describes it."""
 
     @property
     def fault_status(self) -> int:
-        """The status with which HTTP refuses the request; 0: it is not refused."""
+        """The HTTP status that refuses the request; 0: it has no fault."""
 
 def shown_protocol(call: Any) -> str | None:
-    """Return the protocol of a call as `fastrpc dev` shows it; None: the line of the call's request shows it."""
+    """Return the protocol of a call as `fastrpc dev` shows it, or None if the line of the call's request shows it."""
 
 @final
 class Outcome:
-    """The outcome of a call that is a part of a request."""
+    """The outcome of a call that is a part of a document."""
 
     def __init__(self, value: bytes | None, failure: Failure | None) -> None: ...
     @property
     def value(self) -> bytes | None:
-        """The encoded result; None: the call failed."""
+        """The encoded result, or None if the call failed."""
 
     @property
     def failure(self) -> Failure | None: ...

@@ -1,8 +1,8 @@
 """A call as its HTTP request describes it, before the gate sees it.
 
-Faults of a request other than its framing are answered after the guards of the gate: a caller that may not call a
-method does not learn its verbs. Such a call gets the shape of another kind of method, which the gate refuses there; the
-answer is the reason kept in its terms. Faults of the sender are answered at once.
+Faults of a request are answered after the guards of the gate, so that a caller who may not call a method does not learn
+its verbs. For this, `refuse_later` gives the call the flags of another kind of method, so that the gate refuses it, and
+the answer has the fault in its terms. Faults of framing, Host or origin are answered immediately.
 """
 
 import logging
@@ -61,15 +61,15 @@ cdef enum:
     # The longest name of a method (PROTOCOL.md).
     NAME_BYTES = 255
 
-# The subprotocols of a call by WebSocket, and of a fixed path.
+# The subprotocols of calls by WebSocket; the subprotocol of fixed paths.
 cdef tuple SUBPROTOCOLS = ("fastrpc.json", "fastrpc.msgpack")
 cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
 
-# For clients that offer HTTP/1.1 as well as HTTP/2, such as connect-go.
+# The error for gRPC over HTTP/1.1, for clients that also speak HTTP/1.1, such as connect-go.
 cdef str GRPC_TEXT = (
-    'gRPC is not spoken by HTTP/1.1: name h2 by ALPN, at a port with "grpc" in ServerConfig.protocols'
+    'gRPC needs HTTP/2: offer h2 by ALPN, at a port with "grpc" in ServerConfig.protocols'
 )
-cdef str NO_GRPC_TEXT = 'gRPC is not served here, or not in this format: it is with "grpc" in ServerConfig.protocols'
+cdef str NO_GRPC_TEXT = 'gRPC is not served here, or not in this format (serve it with "grpc" in ServerConfig.protocols)'
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -78,10 +78,10 @@ logger = logging.getLogger("fastrpc.server")
 cdef class HttpTerms:
 
     cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1:
-        """Read the head of a request: its sender, its method, its form."""
+        """Read the sender, the method and the form of a request from its head."""
         cdef bytes path = _path_of(head)
         if head.protocol is not None and not asks_socket(head):
-            # After its answer the bytes of the stream would belong to a tunnel (RFC 8441, section 4).
+            # The bytes after the answer to such a CONNECT would belong to a tunnel (RFC 8441, section 4).
             return self.set_fault(501, "CONNECT is taken only with :protocol websocket", b"")
         if service.mounts is not None and _is_mounted(self, call, head, service, path):
             return 0
@@ -94,7 +94,7 @@ cdef class HttpTerms:
             if self.path is not None:
                 self.is_socket = self.path.takes_messages and asks_socket(head)
             elif _is_socket_path(path):
-                # Service and method follow this prefix, as in any path.
+                # /service/method follows the prefix /ws.
                 self.is_socket = True
                 path = path[3:]
         if self.path is None and not self.is_socket and _is_web(self, head, service):
@@ -112,7 +112,7 @@ cdef class HttpTerms:
 
     cdef int understand_stream(self, ServerCall call, RequestHead head, HttpService service, bint has_pages) except -1:
         cdef bytes path = _path_of(head)
-        # Paths and applications of pages come first, as by HTTP/1.1.
+        # Fixed paths and applications come first, as with HTTP/1.1.
         if has_pages and _is_page(self, call, head, service, path):
             return 0
         if not _may_ask(self, call, head, service) or not _is_web(self, head, service):
@@ -120,14 +120,14 @@ cdef class HttpTerms:
         return _find_web(self, call, head, service, path)
 
     cdef int set_fault(self, int status, str text, bytes lines) except -1:
-        """Have the request refused at once."""
+        """Set the fault for which the request is refused, without passing it to the gate."""
         self.fault_status = status
         self.fault_text = text
         self.fault_lines = lines
         return 0
 
     cdef int refuse_later(self, ServerCall call, int status, str text) except -1:
-        """Have the request refused after the guards."""
+        """Set the fault for which the request is refused after the guards of the gate."""
         cdef bytes lines = b""
         if status == 405:
             lines = b"Allow: GET, HEAD, POST\r\n" if self.target.is_safe else b"Allow: POST\r\n"
@@ -138,7 +138,7 @@ cdef class HttpTerms:
         return self.set_fault(status, text, lines)
 
     cdef bytes payload_of(self, ServerCall call, RequestHead head, bytes body):
-        """Return the arguments of a request; if they do not fit, it is refused after the guards."""
+        """Return the arguments of a request; if they are unfit, set a fault for after the guards."""
         if self.target is None or self.fault_status:
             return body
         try:
@@ -164,7 +164,7 @@ cdef bint _fits_metadata(HttpTerms terms, ServerCall call, uint32_t metadata_byt
 
 
 cdef bytes _path_of(RequestHead head):
-    """Return the path of a target, without its query."""
+    """Return the target of a request without its query."""
     cdef Py_ssize_t size = 0
     cdef const char* target = head.target_data(&size)
     cdef const char* query = <const char*>memchr(target, b"?", <size_t>size)
@@ -176,7 +176,7 @@ cdef bint _is_socket_path(bytes path) noexcept:
 
 
 cdef RpcxHeaders _rpcx_of(RequestHead head, HttpService service, bytes path):
-    """Return the fields of a request to a header gateway that is served here; None for others."""
+    """Return the header-gateway fields of a request, or None if it has none or that gateway is not served."""
     cdef RpcxHeaders found = rpcx_headers(head, path, False) if service.serves_rpcx else None
     return rpcx_headers(head, path, True) if found is None and service.serves_phobos else found
 
@@ -189,7 +189,7 @@ cdef bint _is_page(HttpTerms terms, ServerCall call, RequestHead head, HttpServi
 
 
 cdef bint _is_web(HttpTerms terms, RequestHead head, HttpService service) except -1:
-    """Return whether a request is a call by gRPC-Web or Connect, or a faulty one."""
+    """Return whether a request is a call by gRPC-Web or Connect, even if it is faulty."""
     if service.web is None:
         return False
     terms.web = service.web(head.method, head.query, head.pairs())
@@ -205,7 +205,7 @@ cdef bint _may_ask(HttpTerms terms, ServerCall call, RequestHead head, HttpServi
         terms.set_fault(403, refused_page_text(service, head), b"")
     elif origin:
         terms.origin = origin[0]
-        # A page does not have the identity in the browser's certificate.
+        # A page of another origin must not act with the identity in the browser's certificate.
         call.identity = None
         if is_preflight(head):
             terms.set_fault(204, "", preflight_lines(service, head, terms.origin))
@@ -218,7 +218,7 @@ cdef bint _may_ask(HttpTerms terms, ServerCall call, RequestHead head, HttpServi
 
 
 cdef bint _asks_us(HttpTerms terms, RequestHead head, HttpService service, OwnHosts hosts) except -1:
-    """Check the Host; return whether it is this server."""
+    """Return whether the Host names this server; if not, set the fault."""
     if service.takes_host(head, hosts):
         return True
     terms.set_fault(421, refused_host_text(head), b"")
@@ -226,7 +226,7 @@ cdef bint _asks_us(HttpTerms terms, RequestHead head, HttpService service, OwnHo
 
 
 cdef bint _is_mounted(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
-    """Return whether the request is for an application: no path of ours matches."""
+    """Return whether the request is for a mounted application, as no path of the gateway itself matches."""
     cdef object mount = service.mounts(path)
     if mount is None or _is_ours(terms, head, service, path):
         return False
@@ -237,7 +237,7 @@ cdef bint _is_mounted(HttpTerms terms, ServerCall call, RequestHead head, HttpSe
     terms.name = (<MethodRoute?>mount.route).name
     call.route = mount.route
     call.codec = CODEC_RAW
-    # A mounted application sets its own time: only `Limits.longest_call` ends the call.
+    # A mounted application limits its time itself: only `Limits.longest_call` ends the call.
     call.stated_timeout_us = TIMEOUT_NONE
     call.received_metadata = mounted_metadata(head, terms.needs_identity)
     terms.is_socket = asks_socket(head)
@@ -249,7 +249,7 @@ cdef bint _is_mounted(HttpTerms terms, ServerCall call, RequestHead head, HttpSe
 
 
 cdef int _check_mounted_socket(HttpTerms terms, ServerCall call, RequestHead head) except -1:
-    """Check the handshake of a WebSocket with an application, and take its credential if we have to verify it."""
+    """Check the handshake of an application's WebSocket; read its credential if the gateway has to verify it."""
     cdef tuple fault = handshake_fault(head)
     cdef bytes token = token_of(head) if terms.needs_identity else None
     if fault is not None:
@@ -260,7 +260,7 @@ cdef int _check_mounted_socket(HttpTerms terms, ServerCall call, RequestHead hea
 
 
 cdef bint _is_ours(HttpTerms terms, RequestHead head, HttpService service, bytes path) except -1:
-    """Return whether one of our fixed paths, methods or routes serves the request."""
+    """Return whether a fixed path, a method or a route of the gateway serves the request."""
     if service.paths and path in service.paths:
         return True
     if service.offers_sockets and _is_socket_path(path) and _named(terms, service, path[3:]) is not None:
@@ -271,7 +271,7 @@ cdef bint _is_ours(HttpTerms terms, RequestHead head, HttpService service, bytes
         return True
     if service.routes is None:
         return False
-    # By OPTIONS a page asks whether it may send another verb; that verb decides.
+    # A preflight (OPTIONS) asks about another verb, which decides here.
     asked = head.values("access-control-request-method") if head.verb == VERB_OPTIONS else []
     found = service.routes(asked[0] if asked else head.method, path)
     return found is not None and found[1] is not None
@@ -313,12 +313,12 @@ cdef int _find_method(HttpTerms terms, ServerCall call, RequestHead head, HttpSe
 
 
 cdef int _note_name(HttpTerms terms, ServerCall call, HttpService service) except -1:
-    """Note the name by which a method was called, for a refusal."""
+    """Keep the name by which a method was called, for the text of a refusal."""
     return call.note_name(terms.name, PyBytes_GET_SIZE(terms.name)) if service.gate.guards.asks_access() else 0
 
 
 cdef MethodRoute _named(HttpTerms terms, HttpService service, bytes path):
-    """Return the method at `/service/method`, where a service may have dots; or None."""
+    """Return the method at `/service/method`, or None; the name of a service may have dots."""
     cdef char[NAME_BYTES] name
     cdef Py_ssize_t size = PyBytes_GET_SIZE(path) - 1, at, slash = 0
     if not 0 < size < NAME_BYTES:
@@ -337,7 +337,7 @@ cdef MethodRoute _named(HttpTerms terms, HttpService service, bytes path):
 
 
 cdef int _find_route(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
-    """Find the method of a route, and check verb and type of the request."""
+    """Find the method of a route, and check the verb and the Content-Type of the request."""
     cdef tuple found = service.routes(head.method, path)
     cdef int kind = body_kind(head)
     cdef Py_ssize_t size = 0
@@ -378,7 +378,7 @@ cdef int _find_route(HttpTerms terms, ServerCall call, RequestHead head, HttpSer
 
 
 cdef int _find_web(HttpTerms terms, ServerCall call, RequestHead head, HttpService service, bytes path) except -1:
-    """Take form, timeout and metadata of a call by gRPC-Web or Connect, and find its method."""
+    """Read the form, timeout and metadata of a call by gRPC-Web or Connect, and find its method."""
     cdef object web = terms.web
     if isinstance(web, tuple):
         terms.web = None
@@ -392,7 +392,7 @@ cdef int _find_web(HttpTerms terms, ServerCall call, RequestHead head, HttpServi
         service.gate.dispatcher.has_told_dropped = True
     if not _fits_metadata(terms, call, service.gate.metadata_bytes):
         web.refuse(Status.RESOURCE_EXHAUSTED, too_much_metadata(service.gate.metadata_bytes))
-    # As by gRPC: the server's default applies only to protocols in which every caller states a time.
+    # As with gRPC, a missing timeout means none: the server's default is for protocols whose callers always state one.
     state_timeout(call, LONGEST_US if web.timeout_us is None else web.timeout_us)
     if web.fault is not None:
         return terms.set_fault(200, web.fault.text, b"")
@@ -426,7 +426,7 @@ cdef int _find_rpcx(HttpTerms terms, ServerCall call, RequestHead head, HttpServ
     if terms.rpcx.problem is not None:
         return terms.set_fault(200, terms.rpcx.problem, b"")
     if call.stated_timeout_us == 0:
-        # As for frames of rpcx: the server's default applies only to protocols in which every caller states a time.
+        # As in frames of rpcx, 0 means no timeout: the server's default is for protocols whose callers always state one.
         call.stated_timeout_us = TIMEOUT_NONE
     if terms.rpcx.is_phobos and head.field_text(FIELD_CONTENT_ENCODING) == "gzip":
         call.compressor = COMPRESSOR_GZIP
@@ -437,7 +437,7 @@ cdef int _find_rpcx(HttpTerms terms, ServerCall call, RequestHead head, HttpServ
 
 
 cdef int _check_request(HttpTerms terms, ServerCall call, RequestHead head) except -1:
-    """Check verb and types."""
+    """Check the verb and the content types of a request for a method at /service/method."""
     cdef MethodRoute route = call.route
     cdef int kind = body_kind(head)
     call.flags = route.flags & (STREAM_IN | STREAM_OUT)
@@ -466,7 +466,7 @@ cdef int _check_request(HttpTerms terms, ServerCall call, RequestHead head) exce
 
 
 cdef bint _may_send_form(HttpTerms terms, RequestHead head) except -1:
-    """Return whether a form is allowed from its origin; otherwise it is refused."""
+    """Return whether the page that sent a form may send it; if not, set the fault."""
     if terms.origin is not None or takes_form(head):
         return True
     terms.set_fault(403, "pages of that site may not send forms to this server (HTTP.cors_origins)", b"")
@@ -474,7 +474,7 @@ cdef bint _may_send_form(HttpTerms terms, RequestHead head) except -1:
 
 
 cdef int _open_form(HttpTerms terms, ServerCall call, RequestHead head) except -1:
-    """Take a form, whose file is the stream of the call."""
+    """Prepare the reading of a form, whose file is the stream of the call."""
     if not _may_send_form(terms, head):
         return 0
     try:
@@ -486,7 +486,7 @@ cdef int _open_form(HttpTerms terms, ServerCall call, RequestHead head) except -
 
 
 cdef int _check_form(HttpTerms terms, ServerCall call, RequestHead head) except -1:
-    """Choose the form of a stream of answers."""
+    """Choose how the messages of a streamed answer are written."""
     if call.route.gives_stream:
         terms.form = stream_form(head)
         if terms.form == FORM_NONE:
@@ -510,7 +510,7 @@ cdef int _check_socket(HttpTerms terms, ServerCall call, RequestHead head) excep
     if terms.subprotocol == SUBPROTOCOLS[1]:
         call.codec = CODEC_MSGPACK
     if fault is None and terms.subprotocol is None:
-        fault = 400, f"the subprotocol is {' or '.join(known)}", b""
+        fault = 400, f"the subprotocol must be {' or '.join(known)}", b""
     if fault is None:
         return 0
     status, text, lines = fault
@@ -527,7 +527,7 @@ cdef int _check_encoding(HttpTerms terms, ServerCall call, RequestHead head, dic
     if encoding is NULL or is_text(encoding, size, b"identity"):
         return 0
     if not is_text(encoding, size, b"gzip") or terms.takes_lines or COMPRESSOR_GZIP not in compressors:
-        return terms.refuse_later(call, 415, "the body has a Content-Encoding that is not taken here")
+        return terms.refuse_later(call, 415, "the Content-Encoding of the body is not accepted here")
     call.compressor = COMPRESSOR_GZIP
     return 0
 

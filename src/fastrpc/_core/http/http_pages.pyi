@@ -10,7 +10,7 @@ class HttpPages(Pages):
     """The requests of one connection, and the outcomes of their calls.
 
     Args:
-        keepalive: the times of WebSockets at mounted applications.
+        keepalive: the ping settings for WebSockets of mounted applications.
     """
 
     def __init__(self, service: HttpService, keepalive: Keepalive) -> None: ...
@@ -21,11 +21,11 @@ class HttpOutcomes(Outcomes):
 
 @final
 class HttpFlow(Flow):
-    """Messages of streams, each in the form that the head of the request has chosen."""
+    """Messages of streams, each in the form that was chosen when the head of the request arrived."""
 
 @final
 class HttpDialect(Dialect):
-    """The words of the gateway for a call; calls by gRPC-Web, Connect, rpcx and Phobos have their own words."""
+    """The gateway's error texts and statuses; gRPC-Web, Connect, rpcx and Phobos have other ones."""
 
 @final
 class HttpForms(Forms):

@@ -5,9 +5,9 @@
     Gate ──► HttpOutcomes: answer, fail, refuse ─► Answering ──► RequestState.conclude ──► Exchange.answer
         └──► HttpFlow: head, message ────────────► Answering ──► Exchange.send_part
 
-The `Answering` of a request is chosen at its head. It is used only for the call of a request that waits for its response,
-and for calls that are parts of it; other calls have lost their client. HTTP/1.1 and HTTP/2 have the same outcomes: these
-objects have no state. `HttpPages` passes them to a wire of HTTP/2.
+The `Answering` of a request is chosen when its head arrives. It is used only while the request waits for its response,
+for the call of the request and for calls that are parts of it; other calls have lost their client. HTTP/1.1 and HTTP/2
+share these objects, which have no state. `HttpPages` passes them to a wire of HTTP/2.
 """
 
 cimport cython
@@ -44,11 +44,11 @@ cdef class HttpPages(Pages):
     """The requests of one connection, and the outcomes of their calls."""
 
     cdef:
-        # Shared by all connections; the settings by which the clients of WebSockets at mounted applications are pinged.
+        # The state that all connections share; the settings for pings to clients of mounted applications' WebSockets.
         HttpService service
         object keepalive
 
-        # The served connection, borrowed: it holds this object.
+        # The served connection, borrowed, as it holds this object.
         PyObject* _connection
 
     def __init__(self, HttpService service not None, keepalive):
@@ -83,7 +83,7 @@ cdef class HttpOutcomes(Outcomes):
     cdef int fail(self, Call call, Failure failure) except -1:
         cdef int told = http_status_of(failure.status)
         if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
-            # A handler that finds memory full is refused as if it had not started.
+            # The handler ended because memory is full: answer as for a call that was refused before its start.
             told = status_of_load(terms_of(call).request.service.gate, failure.pushback_ms)
         return self._fail_as(<ServerCall>call, failure, told, b"")
 
@@ -99,17 +99,17 @@ cdef class HttpOutcomes(Outcomes):
         if exchange is not None:
             exchange.note_refused(is_faulty)
         failure = Failure(status, text, pushback_ms=served.pushback_ms, has_run=False)
-        # The most specific status of HTTP.
+        # `refusal_of_call` finds the most specific HTTP status.
         told, failure, lines = refusal_of_call(served, terms, failure, is_faulty)
         return self._fail_as(served, failure, told, lines)
 
     cdef int _fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
-        """Send a failure under a status of HTTP, with further fields."""
+        """Send a failure with an HTTP status and further fields."""
         cdef HttpTerms terms = terms_of(call)
         cdef Exchange exchange = terms.request.exchange_of(call)
         if exchange is None and not is_part(terms):
             return 0
-        # The handler set these fields for a result.
+        # The handler set these fields for a result, not for a failure.
         terms.answer_fields = None
         return terms.answering.fail(exchange, call, failure, status, lines)
 
@@ -128,19 +128,19 @@ cdef class HttpOutcomes(Outcomes):
         if verdict != SENDER_ADMITTED or exchange is None:
             return 0
         exchange.admit_body()
-        # A call without a body has begun, and no read ends after it.
+        # A call without a body starts here, outside a read, at whose end this would be done otherwise.
         return request.service.gate.runner.leave_task()
 
 
 cdef bint is_part(HttpTerms terms) noexcept:
-    """Return whether a call is a part of a request on an open connection: its maker gets every outcome, to count it."""
+    """Return whether a call is a part of a document on an open connection, whose handler gets every outcome."""
     cdef PyObject* engine = terms.request.connection._engine
     return terms.done is not None and engine is not NULL and not (<Engine>engine).is_closed
 
 
 @cython.final
 cdef class HttpFlow(Flow):
-    """Messages of streams, each in the form that the head of the request has chosen."""
+    """Messages of streams, each in the form that was chosen when the head of the request arrived."""
 
     cdef int head(self, Call call, bytes metadata) except -1:
         cdef Exchange exchange = terms_of(call).request.exchange_of(call)
@@ -153,7 +153,7 @@ cdef class HttpFlow(Flow):
         return terms_of(call).answering.message(exchange, <ServerCall>call, payload, compressor)
 
     cdef bint is_full(self, Call call) noexcept:
-        # Asked for each message, also on a connection that closes.
+        # This runs for each message, also on a connection that closes, so `exchange_of` would be wrong here.
         cdef RequestState request = terms_of(call).request
         return request.is_waiting(call) and request.exchange().is_full()
 
@@ -162,14 +162,14 @@ cdef class HttpFlow(Flow):
         return 0 if exchange is None else exchange.await_room()
 
     cdef int room(self) except -1:
-        # Each exchange has separate room, and notifies its application.
+        # Each exchange has its own room, and notifies its application itself.
         return 0
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
         return self.reader(call, True)
 
     cdef int reader(self, Call call, bint waits) except -1:
-        # A message of more than half a window is held until its reader asks for the next one.
+        # Read on once at most half a window of messages is held. A longer message is held until its reader wants the next.
         cdef RequestState request = terms_of(call).request
         cdef Exchange exchange = request.exchange_of(call)
         if waits and exchange is not None and exchange.is_body_held and call.stream is not None:
@@ -178,13 +178,13 @@ cdef class HttpFlow(Flow):
         return 0
 
     cdef int end_early(self, Call call) except -1:
-        # An answer does not wait for the rest of the body.
+        # Nothing to do: an answer does not wait for the rest of the body.
         return 0
 
 
 @cython.final
 cdef class HttpDialect(Dialect):
-    """The words of the gateway for a call; calls by gRPC-Web, Connect, rpcx and Phobos have their own words."""
+    """The gateway's error texts and statuses; gRPC-Web, Connect, rpcx and Phobos have other ones."""
 
     cdef str unknown_method(self, Call call, str method, object services):
         cdef HttpTerms terms = terms_of(call)
@@ -235,7 +235,7 @@ cdef class HttpForms(Forms):
         return marshal_by_codec(call.route, call.codec, terms_of(call).request.service.gate)
 
     cdef uint32_t most_metadata(self) noexcept:
-        # No version of HTTP states a limit for all of its answers.
+        # HTTP/1.1 has no way to state a limit for the fields of answers.
         return 0xFFFFFFFF
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
@@ -260,12 +260,12 @@ cdef class HttpHandling(Handling):
         return 0
 
     cdef int hold(self, Call call) except -1:
-        """Let a stream whose handler suspends before its first message give a sign of life in time."""
+        """Schedule the first sign of life of a stream whose handler suspends before its first message."""
         cdef Exchange exchange = terms_of(call).request.exchange_of(call)
         return 0 if exchange is None else terms_of(call).answering.hold(exchange, <ServerCall>call)
 
     cdef int leave_handler(self, Call call) except -1:
-        """Notify an application that its request is over; after a timeout it has a while before it is cancelled."""
+        """Notify an application that its request is over. After a timeout, cancel it GRACE_SECONDS later."""
         cdef ServerCall served = <ServerCall>call
         cdef MountedRequest request = mounted_request_of(served)
         if served.is_expired:

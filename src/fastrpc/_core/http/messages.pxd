@@ -12,7 +12,7 @@ cdef enum BodyKind:
     BODY_PAIRS = 6
 
 cdef enum StreamForm:
-    # How the messages of an answer are written; FORM_NONE: none of the forms that the caller accepts.
+    # How the messages of an answer are written; FORM_NONE if the caller accepts no form of them.
     FORM_NONE = 0
     FORM_LINES = 1
     FORM_EVENTS = 2
@@ -27,22 +27,22 @@ cdef enum LineKind:
     LINE_END = 2
 
 cdef enum:
-    # The bytes that a message in a stream costs besides its content.
+    # The bytes that a message in a stream counts in addition to its content.
     MESSAGE_COST = 64
 
-# The messages of a stream in a body.
+# Return a message, the end, or the error of a stream, as written in a body.
 cdef bytes value_part(int form, bytes payload)
 cdef bytes end_part(int form, dict metadata)
 cdef bytes error_part(int form, bytes document)
 
-# Return the meaning of a request's line, and the JSON in it. CallError: it is malformed.
+# Return the LineKind of a line of a request, and append the JSON in it to `content`. CallError: the line is malformed.
 cdef int open_line(bytes line, list content) except -1
 
-# The envelopes of a call by WebSocket: the texts before and behind the value of a message, and whole envelopes.
+# Write the envelopes of a call by WebSocket: the bytes before and after the value of a message; a whole envelope.
 cdef bytes before_value(int codec)
 cdef bytes behind_value(int codec)
 
 cdef bytes envelope_of(int codec, dict content)
 
-# Return the content of a caller's envelope, each part encoded. CallError: it is no envelope.
+# Return the parts of a caller's envelope, each still encoded. CallError: the message is not an envelope.
 cdef dict opened_envelope(int codec, bytes message)

@@ -7,12 +7,12 @@
     {"end":{"metadata":{}}}             event: end      data: {"metadata":{}}
     {"error":{"status":500,…}}          event: error    data: {"status":500,…}
 
-Without one of the last two the stream was cut off. A caller's lines are `{"value":…}`; `{"arguments":{…}}` may come first,
-and `{"end":true}` last. A call by WebSocket has one envelope in each message, in JSON or msgpack::
+A stream that ends without `end` or `error` was cut off. A caller's lines are `{"value":…}`; `{"arguments":{…}}` may come
+first, and `{"end":true}` last. In a call by WebSocket each message is one envelope, in JSON or msgpack::
 
-    caller   {"arguments":{…},"timeout_ms":500,"metadata":{…}}   each part may be left out
+    caller   {"arguments":{…},"timeout_ms":500,"metadata":{…}}   each part is optional
              {"value":7}   {"end":true}
-    server   {"metadata":{…}}   where the handler set some before its first message
+    server   {"metadata":{…}}   if the handler set some before its first message
              {"value":7}   {"end":{"metadata":{…}}}   {"error":{"status":500,…}}
 """
 
@@ -30,7 +30,7 @@ from fastrpc.status import Status
 
 cdef bytes LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 cdef dict KINDS = {"arguments": LINE_ARGUMENTS, "value": LINE_VALUE, "end": LINE_END}
-# Stands for a part that was not given.
+# The default of a part that is missing.
 cdef object ABSENT = msgspec.Raw(b"")
 cdef object encode_json = msgspec.json.Encoder().encode
 cdef object encode_msgpack = msgspec.msgpack.Encoder().encode
@@ -39,7 +39,7 @@ cdef frozenset OPENING_NAMES = frozenset({"arguments", "timeout_ms", "metadata"}
 
 
 cdef object opener(str title, names):
-    """Return the type of an object of known parts, none of which is decoded. Its first unknown name ends the decoding."""
+    """Return a type that splits an object into known parts without decoding them; an unknown name is an error."""
     fields = [(name, msgspec.Raw, ABSENT) for name in names]
     return msgspec.defstruct(title, fields, forbid_unknown_fields=True)
 
@@ -50,12 +50,12 @@ cdef object open_line_json = msgspec.json.Decoder(Line).decode
 cdef object open_json = msgspec.json.Decoder(Envelope).decode
 cdef object open_msgpack = msgspec.msgpack.Decoder(Envelope).decode
 cdef str ENVELOPE_FORM = 'an envelope is {"arguments":{…},"timeout_ms":…,"metadata":{…}}, {"value":…} or {"end":true}'
-# True in the two codecs.
+# The value true, encoded in JSON and msgpack.
 cdef tuple TRUTHS = (b"true", b"\xc3")
 
 
 cdef int body_kind(RequestHead head) noexcept:
-    """Return what the body is; of the parameters of a text only a charset counts, and that has to be UTF-8."""
+    """Return the kind of a body by its Content-Type. A charset must be UTF-8; other parameters are ignored."""
     cdef Py_ssize_t size = 0, end = 0
     cdef const char* text = head.field_data(FIELD_CONTENT_TYPE, &size)
     if text is NULL:
@@ -78,7 +78,7 @@ cdef int body_kind(RequestHead head) noexcept:
 
 
 cdef bint is_grpc(RequestHead head) noexcept:
-    """Return whether a request is a call of gRPC."""
+    """Return whether the Content-Type of a request is gRPC's."""
     cdef Py_ssize_t size = 0, end = 0
     cdef const char* text = head.field_data(FIELD_CONTENT_TYPE, &size)
     if text is NULL:
@@ -89,7 +89,7 @@ cdef bint is_grpc(RequestHead head) noexcept:
 
 
 cdef bint _is_utf8(const char* text, Py_ssize_t size) noexcept:
-    """Return whether the parameters of a media type name no other charset."""
+    """Return whether the parameters of a media type name UTF-8 as the charset, or no charset."""
     cdef Py_ssize_t at = 0
     while at < size and text[at] in b"; \t":
         at += 1
@@ -103,7 +103,7 @@ cdef bint _is_utf8(const char* text, Py_ssize_t size) noexcept:
 
 
 cdef int stream_form(RequestHead head) except -1:
-    """Return how the messages of an answer are written: the first form that the caller names, NDJSON for any."""
+    """Return how the messages of an answer are written: the first known form in Accept; NDJSON for any or none."""
     cdef str accepted = head.field_text(FIELD_ACCEPT)
     if accepted is None:
         return FORM_LINES
@@ -138,7 +138,7 @@ cdef bytes error_part(int form, bytes document):
 
 
 cdef bytes _on_one_line(bytes value):
-    """Return JSON without line breaks, which only values that were encoded elsewhere (`msgspec.Raw`) have between parts."""
+    """Return JSON without line breaks. Only JSON that was encoded elsewhere (`msgspec.Raw`) has any, as white space."""
     if memchr(PyBytes_AS_STRING(value), b"\n", PyBytes_GET_SIZE(value)) is NULL and (
         memchr(PyBytes_AS_STRING(value), b"\r", PyBytes_GET_SIZE(value)) is NULL
     ):
@@ -165,12 +165,12 @@ cdef int open_line(bytes line, list content) except -1:
 
 
 cdef dict parts_of(opened):
-    """Return copies of the given parts: a Raw of msgspec would keep the whole message alive."""
+    """Return copies of the parts that are present, as a `msgspec.Raw` would keep the whole message alive."""
     return {name: bytes(part) for name in opened.__struct_fields__ if (part := getattr(opened, name)) is not ABSENT}
 
 
 cdef bytes before_value(int codec):
-    # In msgpack the envelope is a map of one entry, whose key is a text of five bytes.
+    # In msgpack the envelope is a map with one entry (0x81), whose key is a text of five bytes (0xa5).
     return b"\x81\xa5value" if codec == CODEC_MSGPACK else b'{"value":'
 
 
@@ -190,7 +190,7 @@ cdef dict opened_envelope(int codec, bytes message):
         parts = parts_of((open_msgpack if codec == CODEC_MSGPACK else open_json)(message))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         is_object = "unknown field" in str(error)
-        text = ENVELOPE_FORM if is_object else "an envelope is one object, this message is not"
+        text = ENVELOPE_FORM if is_object else "an envelope must be one object, this message is not"
         raise CallError(Status.INVALID_ARGUMENT, text) from None
     is_single = len(parts) == 1 and ("value" in parts or parts.get("end") in TRUTHS)
     if not is_single and not OPENING_NAMES.issuperset(parts):

@@ -14,24 +14,24 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class MountedRequest:
     cdef:
-        # The call that the gate counts, and its connection, which may be gone; the request and its head.
+        # The call that represents the request for the gate; its connection, which may be closed; the request; its head.
         readonly ServerCall call
         EngineServedConnection _connection
         RequestState _state
         readonly RequestHead head
 
-        # The parts of the body that the application has not taken, and the number of their bytes.
+        # The parts of the body that the application has not received, and the number of their bytes.
         object _parts
         Py_ssize_t _held
-        # Whether the whole body arrived; whether the application knows its end.
+        # Whether the whole body arrived; whether the application has received its end.
         bint _has_all
         bint _has_told_all
 
         # Whether the client is gone, or the time of the request is over.
         readonly bint is_gone
 
-        # The head of the response, which is sent with the first part of its body; the status is 0 before it. The stated
-        # length (-1: none was stated), and its remaining bytes.
+        # The head of the response, which is sent with the first part of the body: the status (0 before
+        # http.response.start) and the fields. The stated Content-Length (-1: none), and how much of it is left.
         int _status
         bytes _lines
         int64_t _length
@@ -43,19 +43,19 @@ cdef class MountedRequest:
         # The `MountedSocket` that the request asked for, None for other requests.
         public object socket
 
-        # The future of its wait for room in the process, or None.
+        # The future that is done when the process has memory for more output, or None.
         object _memory
 
-        # Set at each change that `receive` or `send` may wait for; None: neither has waited.
+        # The event that is set at each change that `receive` or `send` may wait for; None before the first wait.
         object _changed
 
-    # A part of the body came.
+    # Add a received part of the body.
     cdef int put(self, bytes part, bint is_last) except -1
 
-    # Some output was sent.
+    # Wake a waiting `send`, as some output was sent.
     cdef int wake_sender(self) except -1
 
-    # The client is gone, or the server ends the request.
+    # Note that the client is gone, or that the server ends the request.
     cpdef int leave(self) except -1
 
     cdef Exchange _present(self)
@@ -77,9 +77,9 @@ cdef class MountedRequest:
     cdef int _finish(self, int status) except -1
 
 
-# Return the request to an application that a call represents; None for any other call, and before the application was
-# called.
+# Return the `MountedRequest` of a call; None before the application is called, and for calls that are not for an
+# application.
 cdef MountedRequest mounted_request_of(ServerCall call)
 
-# Return the fields of a response, each with its line end, and the stated length; -1 means that no length is stated.
+# Return the fields of a response, each with its line end, and its Content-Length, -1 if it has none.
 cdef tuple checked_fields(str method, object given)

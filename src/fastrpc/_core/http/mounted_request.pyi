@@ -7,7 +7,7 @@ from fastrpc._core.server.served_call import ServerCall
 GRACE_SECONDS: float
 
 class ClientGoneError(OSError):
-    """Raised to an application that sends a response: its client has disconnected."""
+    """Raised by `send` in an application whose client has disconnected."""
 
 @final
 class MountedRequest:
@@ -15,7 +15,7 @@ class MountedRequest:
 
     @property
     def call(self) -> ServerCall:
-        """The call that the gate counts."""
+        """The call that represents the request for the gate."""
 
     @property
     def head(self) -> RequestHead: ...
@@ -36,42 +36,42 @@ class MountedRequest:
 
     @property
     def sockname(self) -> Any:
-        """The server's address of the connection, as the transport has it; None if it is gone."""
+        """The server's address of the connection, from its transport; None if the connection is closed."""
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event: a part of the body, or the end of the request."""
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Take an event of the response; wait while the client takes no output.
+        """Send an event of the response; wait while the client reads no output.
 
         Raises:
             OSError: the client is gone.
-            RuntimeError: the event does not fit the state of the response, or its body the stated length.
+            RuntimeError: the state of the response forbids the event, or the body does not fit its Content-Length.
             ValueError: a field would break the head, or the status is out of range.
         """
 
     async def wait_memory(self) -> None:
-        """Wait until the process has room.
+        """Wait until the process has memory for more output.
 
         Raises:
             OSError: the client is gone.
         """
 
     async def wait_room(self) -> None:
-        """Wait until some output was sent, or for another change."""
+        """Wait until some output was sent, or something else has changed."""
 
     def finish(self) -> None:
-        """Note that the application has returned.
+        """Handle the return of the application.
 
         Raises:
-            RuntimeError: the response is not complete, and the client still waits for it.
+            RuntimeError: the response is incomplete, and the client still waits for it.
         """
 
     def cancel(self) -> None:
         """Cancel the application, unless it has returned."""
 
     def leave(self) -> int:
-        """Tell the application that the request is over."""
+        """Notify the application that the request is over."""
 
 def current_request() -> MountedRequest:
     """Return the request of the running application."""

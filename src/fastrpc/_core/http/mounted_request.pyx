@@ -5,13 +5,14 @@
     body ──► put ──► receive ──► http.request … http.disconnect
     http.response.start ──► send: fields checked, kept ──► http.response.body ──► answer, or begin … end_parts
 
-A client that expects `100 Continue` gets it with the first `receive`. At most `MOST_AHEAD` bytes of the body wait for
-`receive`, then the connection reads no further. `send` waits while more than `Memory.send_soft` bytes are unsent, and
-while the process's memory is full. `send` takes a long body in pieces: a body that many requests share is not copied
-for each. The head of a response leaves with the first part of its body, so an application that fails before that is
-answered by an error.
+A client that expects `100 Continue` gets it at the first `receive`. When more than `MOST_AHEAD` bytes of the body wait
+for `receive`, the connection stops reading. `send` waits while more than `Memory.send_soft` bytes are unsent, and while
+the process's memory is full. `send` writes a long body in pieces, so a body that many requests share is not copied for
+each. The head of a response is sent with the first part of its body, so if the application fails before that, the client
+gets an error response.
 
-The application is not cancelled when its client leaves: `receive` reports it, and `send` raises OSError.
+The application is not cancelled when its client disconnects: `receive` returns `http.disconnect`, and `send` raises
+OSError.
 """
 
 import asyncio
@@ -31,23 +32,23 @@ from fastrpc._core.calls.call import current_call
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # Bytes of a body that wait for the application.
+    # The bytes of a body that may wait for the application.
     MOST_AHEAD = 65_536
-    # The piece of a body that `send` takes at once; on a connection with more than `Memory.send_soft` unsent bytes.
+    # The pieces in which `send` writes a body: usually; on a connection with more than `Memory.send_soft` unsent bytes.
     PIECE_BYTES = 1_048_576
     CROWDED_PIECE_BYTES = 65_536
 
 #: Seconds that an application has after the end of its request, before it is cancelled.
 GRACE_SECONDS = 1.0
 
-# Fields of a response that the server sets: its first lines have Date.
+# Fields of a response that only the server sets.
 cdef frozenset OWN_FIELDS = frozenset({b"connection", b"date", b"keep-alive", b"transfer-encoding"})
 
 cdef dict DISCONNECT = {"type": "http.disconnect"}
 
 
 class ClientGoneError(OSError):
-    """Raised to an application that sends a response: its client has disconnected."""
+    """Raised by `send` in an application whose client has disconnected."""
 
 
 @cython.final
@@ -72,7 +73,7 @@ cdef class MountedRequest:
         return None if transport is None else transport.get_extra_info("sockname")
 
     cdef Exchange _present(self):
-        """Return the exchange; None once it or its connection is gone, or it has another request."""
+        """Return the exchange, or None if it or its connection is closed, or if it has another request now."""
         cdef Exchange exchange = self._state.open_exchange()
         return exchange if exchange is not None and exchange.head is self.head else None
 
@@ -103,7 +104,7 @@ cdef class MountedRequest:
         return self._taken()
 
     cdef dict _taken(self):
-        """Return the event for the received part of the body."""
+        """Return the next event: the received part of the body, or the disconnect."""
         cdef Exchange exchange
         if self.is_gone or self.is_complete:
             return DISCONNECT.copy()
@@ -123,7 +124,7 @@ cdef class MountedRequest:
         if self.is_gone:
             raise ClientGoneError(f"{self.call.method}: the client is gone")
         if self.is_complete:
-            raise RuntimeError(f"{self.call.method} has sent its whole response, and {kind!r} after it")
+            raise RuntimeError(f"{self.call.method} has sent {kind!r} after the end of its response")
         if kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.body":
@@ -135,7 +136,7 @@ cdef class MountedRequest:
             raise RuntimeError(f"{self.call.method} has sent {kind!r}, which is no event of a response")
 
     async def _send_parts(self, bytes body, bint is_last):
-        """Send a body as there is room for it."""
+        """Send a body in pieces, and wait for room after each."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = 0, part
         cdef Py_ssize_t most = CROWDED_PIECE_BYTES if self._is_crowded() else PIECE_BYTES
         cdef Py_ssize_t piece = most if size > most and self._comes_in_pieces(size, is_last) else max(size, 1)
@@ -143,17 +144,17 @@ cdef class MountedRequest:
             if self.is_gone or self.output_room().is_over():
                 await self.wait_memory()
             if piece < size and self._is_crowded():
-                # Others may have filled the connection meanwhile.
+                # Other requests may have filled the connection meanwhile.
                 piece = CROWDED_PIECE_BYTES
             part = min(piece, size - at)
             self._send_body(body, at, part, is_last and at + part == size)
             at += max(part, 1)
-            # After the last part the connection wakes the next request. One piece waits at a time.
+            # At most one piece waits. There is no wait after the end: the connection goes on to the next request.
             while not (self.is_gone or self.is_complete) and (self._is_full() or at < size and self._has_output()):
                 await self.wait_room()
 
     cdef bint _comes_in_pieces(self, Py_ssize_t size, bint is_last) except -1:
-        """Return whether the body is sent at all; note the length of a complete body."""
+        """Return whether a long body may be sent in pieces; set the length of a body that is complete."""
         cdef Exchange exchange = self._present()
         if exchange is None or self._status in (0, 204, 304) or exchange.head.verb == VERB_HEAD:
             return False
@@ -163,10 +164,10 @@ cdef class MountedRequest:
         return True
 
     cdef int _start(self, message) except -1:
-        """Check and keep the head."""
+        """Check the head of the response, and keep it until the first part of the body."""
         status = message["status"]
         if self._status:
-            raise RuntimeError(f"{self.call.method} has begun its response twice")
+            raise RuntimeError(f"{self.call.method} has sent http.response.start twice")
         if not isinstance(status, int) or not 200 <= status <= 999:
             raise ValueError(f"{self.call.method}: the status of a response is {status!r}, it must be 200 to 999")
         lines, length = checked_fields(self.call.method, message.get("headers", ()))
@@ -176,7 +177,7 @@ cdef class MountedRequest:
         return 0
 
     cdef int _send_body(self, bytes body, Py_ssize_t at, Py_ssize_t size, bint is_last) except -1:
-        """Send `size` bytes of a body from `at` on, which are not copied if they are many."""
+        """Send `size` bytes of a body from `at` on; many bytes are not copied."""
         cdef Exchange exchange = self._present()
         cdef int status = self._status
         cdef bint is_head, is_whole
@@ -207,7 +208,7 @@ cdef class MountedRequest:
         return self.output_room().weigh(self._connection, size)
 
     cdef int _begin(self, Exchange exchange) except -1:
-        """Send the head of a response whose body comes in parts, or is left out."""
+        """Send the head of a response whose body is sent in parts, or omitted."""
         cdef int64_t size = self._length
         if self._status == 204:
             size = NO_BODY
@@ -216,7 +217,7 @@ cdef class MountedRequest:
         return exchange.begin_parts(self._status, self._lines, size)
 
     cdef int _check_length(self, Py_ssize_t size, bint is_last) except -1:
-        """Refuse a part that does not fit the stated length."""
+        """Raise if a part of the body does not fit the stated Content-Length."""
         if self._length < 0:
             return 0
         if size > self._left or is_last and size < self._left:
@@ -225,7 +226,7 @@ cdef class MountedRequest:
         return 0
 
     cdef int _finish(self, int status) except -1:
-        """Note that the response is complete: the next request may follow, though the application may continue."""
+        """Mark the response as complete. The next request may follow while the application still runs."""
         self.is_complete = self.call.was_ended = True
         self._state.end_call(self.call)
         self.call.told_status = status_of_response(status)
@@ -255,11 +256,11 @@ cdef class MountedRequest:
         return 0
 
     async def wait_room(self):
-        """Wait until some output was sent, or for another change."""
+        """Wait until some output was sent, or something else has changed."""
         cdef Exchange exchange = self._present()
         self._begin_wait()
         if exchange is not None:
-            # The exchange may have room at once.
+            # If the exchange has room, it sets the event immediately.
             exchange.await_room()
         await self._changed.wait()
 
@@ -267,7 +268,7 @@ cdef class MountedRequest:
         return (<Gate>self._connection.gate).runner.room
 
     async def wait_memory(self):
-        """Wait until the process has room.
+        """Wait until the process has memory for more output.
 
         Raises:
             ClientGoneError: the client is gone.
@@ -282,7 +283,7 @@ cdef class MountedRequest:
             raise ClientGoneError(f"{self.call.method}: the client is gone")
 
     cdef int _ask_memory(self) except -1:
-        """Have the wait ended once the process has room."""
+        """Arrange that the wait ends once the process has memory for more output."""
         if self._memory is None or self._memory.done():
             self._memory = (<Gate>self._connection.gate).loop_state.loop.create_future()
             self._memory.add_done_callback(self._memory_came)
@@ -302,7 +303,7 @@ cdef class MountedRequest:
         return exchange is not None and exchange.unsent() > (<Gate>self._connection.gate).send_soft
 
     cdef bint _is_full(self) except -1:
-        """Return whether `send` waits. On a crowded connection each request may have one part waiting, if it has a turn."""
+        """Return whether `send` has to wait. On a crowded HTTP/2 connection each request may have one part waiting."""
         cdef Exchange exchange = self._present()
         return self._is_crowded() and (exchange.is_alone or exchange.is_full())
 
@@ -312,7 +313,7 @@ cdef class MountedRequest:
 
     cdef int wake_sender(self) except -1:
         cdef Exchange exchange = self._present()
-        # Beside others a turn comes once for each wait: the sender asks for the next one.
+        # On HTTP/2 a sender gets one turn for each wait, so it has to wake and ask for the next one.
         return 0 if exchange is not None and exchange.is_alone and self._is_crowded() else self._wake()
 
     # The end

@@ -16,20 +16,20 @@ class MountedSocket(SocketEnd):
         """Return the next event: the handshake, a message, or the end."""
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Take an event; wait while the client takes no output.
+        """Send an event; wait while the client reads no output.
 
         Raises:
             OSError: the client is gone.
-            RuntimeError: the event does not fit the state of the connection.
+            RuntimeError: the state of the WebSocket forbids the event.
             ValueError: a field, a status or a code is out of range.
         """
 
     def note_return(self) -> None:
-        """Note that the application has returned: close the connection.
+        """Handle the return of the application: close the connection.
 
         Raises:
-            RuntimeError: the handshake has no answer, and the client still waits for it.
+            RuntimeError: the handshake was not answered, and the client still waits.
         """
 
     def forget_messages(self) -> None:
-        """Free the messages that the application has not taken: it has ended."""
+        """Free the messages that the application has not received, as it has ended."""

@@ -4,11 +4,11 @@
 
     request ──► websocket.connect ──► websocket.accept ──► 101, frames ──► websocket.receive … websocket.disconnect
                                  └──► websocket.close: 403
-                                 └──► websocket.http.response.start, .body: that response
+                                 └──► websocket.http.response.start, .body: an ordinary response
 
-Its request answers the handshake (MountedRequest); frames, pings and times are as for every WebSocket (SocketEnd).
-Messages that the application has not taken stay within `MOST_AHEAD` bytes, then nothing more is read. They outlast the
-connection: the application takes them before the disconnect.
+MountedRequest answers the handshake; SocketEnd has frames, pings and times, as for every WebSocket. While more than
+`MOST_AHEAD` bytes of messages wait for the application, nothing is read. Messages outlast the connection: the application
+receives them before the disconnect.
 """
 
 from collections import deque
@@ -43,13 +43,13 @@ from fastrpc._core.websocket.frames cimport (
 from fastrpc._core.http.mounted_request import ClientGoneError
 
 cdef enum:
-    # Bytes of messages that wait for the application.
+    # The bytes of messages that may wait for the application.
     MOST_AHEAD = 65_536
-    # The end of a connection without a close frame (RFC 6455, section 7.4.1).
+    # The code for a connection that ended without a close frame (RFC 6455, section 7.4.1).
     CLOSE_ABNORMAL = 1006
 
 
-# Fields of the handshake, which are the server's.
+# Fields of the handshake that only the server sets.
 cdef frozenset HANDSHAKE_FIELDS = frozenset({
     b"content-length", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol", b"upgrade",
 })
@@ -63,11 +63,12 @@ cdef class MountedSocket(SocketEnd):
         MountedRequest _request
         str _name
 
-        # Messages that the application has not taken, and their bytes.
+        # Messages that the application has not received, and the number of their bytes.
         object _messages
         Py_ssize_t _held
 
-        # Whether the application has its first event, and whether it has accepted; the code and the reason of the end.
+        # Whether the application has received websocket.connect; whether it has accepted; the code and the reason of the
+        # end.
         bint _has_told
         bint _has_accepted
         int _code
@@ -93,7 +94,7 @@ cdef class MountedSocket(SocketEnd):
         return offered_protocols(self._request.head)
 
     cdef Exchange _present(self):
-        """Return the exchange; None once its connection is gone, or closes."""
+        """Return the exchange, or None if its connection is closed or closing."""
         return None if self.has_closed else self._request._present()
 
     # Messages in
@@ -142,7 +143,7 @@ cdef class MountedSocket(SocketEnd):
         if kind.startswith("websocket.http.response.") and not self._has_accepted:
             await self._request.send({**message, "type": kind[len("websocket."):]})
         elif self._request.is_complete or self._request._status:
-            raise RuntimeError(f"{self._name} has refused the handshake, and sent {kind!r} after that")
+            raise RuntimeError(f"{self._name} has sent {kind!r} after it refused the handshake")
         elif kind == "websocket.accept" and not self._has_accepted:
             self._accept(message)
         elif kind == "websocket.close" and not self._has_accepted:
@@ -158,7 +159,7 @@ cdef class MountedSocket(SocketEnd):
             while self._request._is_full() and not self._request.is_gone:
                 await self._request.wait_room()
         else:
-            raise RuntimeError(f"{self._name} has sent {kind!r}, which does not fit the state of its WebSocket")
+            raise RuntimeError(f"{self._name} has sent {kind!r}, which the state of its WebSocket forbids")
 
     cdef int _accept(self, message) except -1:
         """End the handshake."""
@@ -189,7 +190,7 @@ cdef class MountedSocket(SocketEnd):
         cdef bytes content
         text = message.get("text")
         if (text is None) == (message.get("bytes") is None):
-            raise RuntimeError(f"{self._name} has sent a message that has not one of text and bytes")
+            raise RuntimeError(f"{self._name} has sent a message that must have either text or bytes")
         content = bytes(message["bytes"]) if text is None else (<str?>text).encode()
         if exchange is None:
             raise ClientGoneError(f"{self._name}: the client is gone")
@@ -202,7 +203,7 @@ cdef class MountedSocket(SocketEnd):
     # The end
 
     def _end(self, int code, str reason):
-        """Send a close frame, and note that the call is over."""
+        """Send a close frame, and mark the call as ended."""
         cdef Exchange exchange = self._present()
         self._request.call.was_ended = True
         if exchange is not None:
@@ -242,7 +243,7 @@ cdef class MountedSocket(SocketEnd):
         return self._request.wake_sender()
 
     cdef int drop(self) except -1:
-        # The application may still take the messages that wait.
+        # Waiting messages are kept: the application may still receive them.
         SocketEnd.drop(self)
         self.has_closed = True
         return self._request._wake()

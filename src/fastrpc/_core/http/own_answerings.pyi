@@ -11,4 +11,4 @@ class StreamAnswering(ValueAnswering):
 
 @final
 class PartAnswering(ValueAnswering):
-    """The outcome of a part of a document, for its request."""
+    """The outcome of a call that is a part of a document, passed to the handler of the document."""

@@ -5,7 +5,8 @@
     result ──► fields of the handler, 304 ──► Exchange.answer                failure ──► a document (RFC 9457)
     messages ──► head, once ──► lines, events ──► Exchange.send_part   silence ──► a comment in events
 
-A call that is a part of a request, such as one of JSON-RPC, has no response: its request gets the `Outcome`.
+A call that is a part of a document, such as a batch of JSON-RPC, has no response: the handler of the document gets its
+`Outcome`.
 """
 
 cimport cython
@@ -38,7 +39,7 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Whether a handler wants its answer compressed, 0: as the setting says.
+    # A handler's choice of compression for its answer; 0: the setting decides.
     PACKED = 1
     NOT_PACKED = 2
 
@@ -113,13 +114,13 @@ cdef class StreamAnswering(ValueAnswering):
         return exchange.send_part(value_part(terms_of(call).form, payload))
 
     cdef int _begin(self, Exchange exchange, ServerCall call) except -1:
-        """Send the head, unless it was sent."""
+        """Send the head, unless it was sent already."""
         cdef HttpTerms terms = terms_of(call)
         cdef bytes lines
         if exchange.has_begun:
             return 0
         lines = stream_lines(terms, exchange.head)
-        # A status without a body cannot hold a stream.
+        # 200 instead of a status whose response has no body.
         status = 200 if terms.answer_status in (0, 204, 205) else terms.answer_status
         exchange.begin_parts(status, lines + call_lines(call, terms, exchange.head), UNKNOWN_SIZE)
         call.sent_metadata = None
@@ -149,7 +150,7 @@ cdef class StreamAnswering(ValueAnswering):
 
 @cython.final
 cdef class PartAnswering(ValueAnswering):
-    """The outcome of a part of a document, for its request."""
+    """The outcome of a call that is a part of a document, passed to the handler of the document."""
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
         terms_of(call).done(Outcome(payload, None))
@@ -160,11 +161,11 @@ cdef class PartAnswering(ValueAnswering):
         return 0
 
     cdef int note(self, Exchange exchange, ServerCall call, int status, dict fields, object compress) except -1:
-        # All parts share one response.
+        # Ignored, as all parts share one response.
         return 0
 
     cdef int check_sent(self, ServerCall call, bytes metadata) except -1:
-        # A message of a WebSocket has no fields.
+        # A WebSocket does not send the metadata as fields.
         if terms_of(call).request.talk is not None:
             return 0
         return ValueAnswering.check_sent(self, call, metadata)
@@ -175,7 +176,7 @@ cdef class PartAnswering(ValueAnswering):
 
 
 cdef int answer_as(Exchange exchange, ServerCall call, bytes payload) except -1:
-    """Answer with the handler's status and fields, or with 304 if the client has this answer already."""
+    """Send the answer with the handler's status and fields, or 304 if the client has the answer already."""
     cdef HttpTerms terms = terms_of(call)
     cdef int status = terms.answer_status or 200
     cdef bytes lines
@@ -186,10 +187,10 @@ cdef int answer_as(Exchange exchange, ServerCall call, bytes payload) except -1:
     if status == 204 or status == 205:
         if payload not in (b"null", b"\xc0"):
             text = f"{call.method} has set the status {status}, which has no body, and its result is not None"
-            # The handler set these fields for a result.
+            # The handler set these fields for a result, not for a failure.
             terms.answer_fields = None
             return BY_VALUE.fail(exchange, call, Failure(INTERNAL, text), 500, b"")
-        # A response without a body has no type.
+        # A response without a body has no Content-Type.
         payload = b""
     else:
         lines = (MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES) + lines
@@ -199,7 +200,7 @@ cdef int answer_as(Exchange exchange, ServerCall call, bytes payload) except -1:
 
 
 cdef int choose_packing(HttpTerms terms, ServerCall call) except -1:
-    """If the setting or the handler asks for it, have the answer compressed that is encoded next."""
+    """Choose gzip for the answer that is encoded next, if the setting or the handler and the client want it."""
     cdef RequestState request = terms.request
     cdef Exchange exchange = request.exchange_of(call)
     cdef bint is_wanted = terms.packing == PACKED or terms.packing == 0 and request.service.compresses

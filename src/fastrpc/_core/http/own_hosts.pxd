@@ -1,4 +1,4 @@
-"""The hosts of a server of HTTP: names, patterns of subdomains, addresses."""
+"""The hosts of an HTTP server: names, patterns of subdomains, addresses."""
 
 cimport cython
 
@@ -6,11 +6,11 @@ cimport cython
 @cython.final
 cdef class OwnHosts:
     cdef:
-        # Host names in lower case without a final dot; the suffixes that a pattern allows, each with its leading dot.
+        # Host names in lower case without a final dot; the suffixes that patterns allow, each with its leading dot.
         frozenset _names
         tuple _ends
 
-        # Whether requests to any host are taken. Pages still need a listed host.
+        # Whether requests to any host are accepted. Web pages still need a listed host.
         readonly bint takes_any
 
     cdef bint has(self, const char* host, Py_ssize_t size) except -1

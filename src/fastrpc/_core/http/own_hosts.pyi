@@ -3,10 +3,10 @@ from typing import final
 
 @final
 class OwnHosts:
-    """The hosts of a server of HTTP: listed names, addresses.
+    """The hosts of an HTTP server: listed names, addresses.
 
     Args:
-        listed: names in lower case; "*.shop.example" lists the subdomains of a name at any depth, "*" takes requests
+        listed: names in lower case; "*.shop.example" lists the subdomains of a name at any depth, "*" accepts requests
             to any host.
     """
 

@@ -1,7 +1,7 @@
-"""The hosts of a server of HTTP: names, patterns of subdomains, addresses.
+"""The hosts of an HTTP server: names, patterns of subdomains, addresses.
 
-A page in a browser reaches any address under a name of the page's site (DNS rebinding). The Host of the request shows that
-name.
+A web page can reach any address under a name of the page's own site, by DNS rebinding. The Host of such a request has
+that name.
 """
 
 cimport cython
@@ -27,19 +27,19 @@ cdef class OwnHosts:
         return self.has(host, len(host))
 
     cdef bint has(self, const char* host, Py_ssize_t size) except -1:
-        """Return whether a checked Host is listed, or an address."""
+        """Return whether a Host, checked before, is listed or is an address."""
         cdef str name
         if is_address(host, size):
             return True
         name = host[:size].partition(b":")[0].decode("latin-1").lower().rstrip(".")
         if name in self._names:
             return True
-        # The dot of a suffix needs at least one letter before it: the name itself needs a separate entry.
+        # `*.example.com` does not allow `example.com`: something must precede the dot of the suffix.
         return any([name.endswith(end) and len(name) > len(end) for end in self._ends])
 
 
 cdef bint is_address(const char* host, Py_ssize_t size) noexcept:
-    """Return whether a checked Host is an address: no page has such a name."""
+    """Return whether a Host, checked before, is an IP address, which DNS rebinding cannot have."""
     cdef Py_ssize_t at, dots = 0
     if size == 0:
         return False

@@ -13,11 +13,11 @@ class PathExchange:
 
     @property
     def head(self) -> RequestHead:
-        """The head of the request, or of the request that asked for the WebSocket."""
+        """The head of the request, or of the request that opened the WebSocket."""
 
     @property
     def is_message(self) -> bool:
-        """Whether it is a message of a WebSocket."""
+        """Whether this is a message of a WebSocket."""
 
     @property
     def is_asked(self) -> bool:
@@ -29,7 +29,7 @@ class PathExchange:
 
     @property
     def transport(self) -> Any:
-        """The transport of the connection; None once it is gone."""
+        """The transport of the connection, or None once the connection is closed."""
 
     @property
     def reveals_services(self) -> bool:
@@ -40,13 +40,13 @@ class PathExchange:
         """The methods of the server."""
 
     def may_call(self, identity: Identity | None, route: MethodRoute | None) -> bool:
-        """Return whether a caller may call a method; None, an unknown method, counts as forbidden."""
+        """Return whether a caller may call a method. An unknown method (None) is forbidden."""
 
     def answer(self, status: int, fields: Iterable[tuple[str, str]], content: bytes) -> None:
-        """Answer, unless the connection has ended; a message gets only the content, if any."""
+        """Answer, unless the connection has ended. The answer to a message is only the content, if there is any."""
 
     def count_answer(self, change: int) -> None:
-        """Count bytes of an answer that waits, or subtract them."""
+        """Change the counted bytes of an answer that waits."""
 
     def call(
         self,
@@ -56,7 +56,7 @@ class PathExchange:
         codec: str = "json",
         one_way: bool = False,
     ) -> ServerCall:
-        """Call a unary method in the name of the request; `done` gets its `Outcome`.
+        """Call a unary method on behalf of the request; `done` gets its `Outcome`.
 
         `done` may be called before this returns; a one-way call that starts never calls it.
         """

@@ -6,7 +6,7 @@
                              │ answer ──► Exchange.answer, or a message of the WebSocket
                              └ call ────► Gate ──► handler of a method ──► Outcome
 
-A PathExchange may outlive its exchange and its connection: an answer is dropped then.
+A PathExchange may outlive its exchange and its connection. Its answer is dropped then.
 """
 
 cimport cython
@@ -26,7 +26,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport ONE_WAY
 
 cdef enum:
-    # Bytes of an answer that count before the next one is made.
+    # After an answer of more bytes than this, the memory of the output is checked before the next answer is made.
     LARGE_ANSWER = 65_536
 
 
@@ -38,7 +38,7 @@ cdef class PathExchange:
         ServerCall asked
         ServedConnection served
 
-        # The head of the request; whether this is a message of the WebSocket that the request asked for.
+        # The head of the request; whether this is a message of the WebSocket that the request opened.
         readonly RequestHead head
         readonly bint is_message
 
@@ -123,7 +123,7 @@ cdef class PathExchange:
         return call
 
     cdef int _check_kind(self, HttpTerms terms, MethodRoute route) except -1:
-        """Note the method of a call; a stream has no place here."""
+        """Set the method of a call; set a fault if the method has a stream, which a document cannot carry."""
         terms.target = terms.request.service.method_of(route)
         if route.takes_stream or route.gives_stream:
             return terms.set_fault(400, f"{route.method} is called as a stream, which has no place here", b"")

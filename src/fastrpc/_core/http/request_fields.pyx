@@ -7,11 +7,11 @@
     Authorization, traceparent, tracestate, X-Request-Id ──► entries of these names
     Timeout-Ms: 250, grpc-timeout: 250m ──► the smaller one
 
-Other fields are no metadata: proxies and browsers add arbitrary ones.
+Other fields do not become metadata, as proxies and browsers add arbitrary ones.
 
-The handshake of WebSocket (RFC 6455, section 4.2) is a request for one. A page cannot set Authorization for a
-WebSocket, so its token may be sent as the subprotocol `fastrpc.bearer.TOKEN`, with the token in base64url without
-padding. That subprotocol is never chosen, so the token is never echoed.
+The handshake of WebSocket (RFC 6455, section 4.2) is a request. A web page cannot set Authorization in it, so the token
+may be sent as the subprotocol `fastrpc.bearer.TOKEN`, with the token in base64url without padding. That subprotocol is
+never chosen, so the token is never echoed.
 """
 
 import base64
@@ -28,9 +28,9 @@ from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # Digits of a timeout in milliseconds: 300 years fit 64 bits of nanoseconds.
+    # The most digits of Timeout-Ms: 31 years, which fit 64 bits of nanoseconds.
     MOST_DIGITS = 12
-    # Digits of a timeout in gRPC.
+    # The most digits of grpc-timeout.
     GRPC_DIGITS = 8
     LONGEST_ID = 64
 
@@ -47,21 +47,22 @@ cdef tuple NAMED = (
 cdef bytes REQUEST_ID = b"frpc-request-id"
 cdef frozenset HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
-# Bytes that no field of an answer can have in its value.
+# Bytes that the value of a field must not have.
 cdef frozenset LINE_BREAKS = frozenset(b"\0\n\r")
 
-# Characters of a metadata value that a field has unencoded, beside letters and digits: visible ASCII without "%".
+# Characters that are not percent-encoded in the field of a metadata value, apart from letters and digits: visible ASCII
+# without "%".
 cdef str VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 cdef enum:
-    # Bytes of the number in Sec-WebSocket-Key.
+    # The size of the decoded Sec-WebSocket-Key.
     KEY_BYTES = 16
 
 cdef str TOKEN_PREFIX = "fastrpc.bearer."
 cdef str VERSION = "13"
 
 
-# Escaped: text of a request must not put control characters into an error or a log.
+# Escape text of a request, so that it puts no control characters into an error or a log.
 cdef str _shown(str text):
     return ascii(text[:100])
 
@@ -121,7 +122,7 @@ cdef bint has_plain_id(RequestHead head) noexcept:
 
 
 cdef dict _named_entries(RequestHead head):
-    """Return the entries of the fields Meta-*."""
+    """Return the metadata entries of the fields whose names begin with `Meta-`."""
     cdef dict entries = {}
     for name, value in head.fields:
         if not name.startswith("meta-"):
@@ -135,12 +136,12 @@ cdef dict _named_entries(RequestHead head):
             entries[key] = _value_of(key, value)
             encode_metadata({key: entries[key]})
         except (ValueError, TypeError) as error:
-            raise RequestRefusedError(400, f"the field {_shown(name)} is no metadata: {_shown(str(error))}") from None
+            raise RequestRefusedError(400, f"the field {_shown(name)} cannot be metadata: {_shown(str(error))}") from None
     return entries
 
 
 cdef bint _is_field(RequestHead head, bytes key) except -1:
-    """Return whether the request has a field that is an entry of this name as well."""
+    """Return whether a field of `NAMED` that the request has makes an entry with this key, too."""
     cdef int field
     for field, known in NAMED:
         if known == key and head.count_of(field):
@@ -155,7 +156,7 @@ cdef object _value_of(str key, str value):
         except binascii.Error:
             raise ValueError("the value is not base64") from None
     if not value.isascii():
-        raise ValueError("the value is not visible ASCII with other bytes as %XX")
+        raise ValueError("the value must be visible ASCII, with other bytes written as %XX")
     for part in value.split("%")[1:]:
         if len(part) < 2 or not HEX_DIGITS.issuperset(part[:2]):
             raise ValueError('"%" must be followed by two hexadecimal digits')
@@ -228,7 +229,7 @@ cdef bint is_long(RequestHead head) noexcept:
 
 
 cdef list _listed(RequestHead head, str name):
-    """Return the items of a field that is a list."""
+    """Return the items of a comma-separated field."""
     return [item.strip(" \t") for value in head.values(name) for item in value.split(",")]
 
 
@@ -253,7 +254,7 @@ cdef bint asks_socket(RequestHead head) except -1:
 
 
 cdef tuple handshake_fault(RequestHead head):
-    # An Upgrade is stated together with its connection option (RFC 9110, section 7.8).
+    # A response with Upgrade has the connection option as well (RFC 9110, section 7.8).
     cdef bytes upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     if head.version == "2":
         return stream_handshake_fault(head)
@@ -271,7 +272,7 @@ cdef tuple handshake_fault(RequestHead head):
 
 
 cdef tuple stream_handshake_fault(RequestHead head):
-    """Return the fault of a handshake by HTTP/2, which has neither a key nor fields of the connection."""
+    """Return the fault of a handshake on HTTP/2, which has no Sec-WebSocket-Key, Connection and Upgrade."""
     if not asks_socket(head):
         return 400, "this path is called by WebSocket: CONNECT with :protocol websocket (RFC 8441)", b""
     if head.values("sec-websocket-version") != [VERSION]:
@@ -294,14 +295,14 @@ cdef bytes token_of(RequestHead head):
     if len(found) > 1 or head.count_of(FIELD_AUTHORIZATION):
         raise RequestRefusedError(400, "the request has more than one credential")
     written = found[0][len(TOKEN_PREFIX):]
-    # The remainder of a negative number is C's here: not above 0.
+    # Padded in this way because the remainder of a negative number is not positive in C.
     try:
         token = base64.b64decode(written + "=" * ((4 - len(written) % 4) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         token = b""
     if not token or not all(0x20 < byte < 0x7F for byte in token):
-        # The value may be a secret.
-        raise RequestRefusedError(400, f"the subprotocol {TOKEN_PREFIX}… is no token in base64url")
+        # The error does not show the value, which may be a secret.
+        raise RequestRefusedError(400, f"the subprotocol {TOKEN_PREFIX}… must have a token in base64url")
     return token
 
 

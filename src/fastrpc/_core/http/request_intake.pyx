@@ -6,7 +6,8 @@
     parts ──► BodyReading ──► arguments ─┘                            ▲
                          └──► put_message ──► ServedStream ───────────┘
 
-A body is counted as it grows. The messages of a call lie in a window: the connection holds the rest of the body.
+The memory of a body is counted as it grows. When the unread messages of a call exceed a window, the connection stops
+reading the body.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE

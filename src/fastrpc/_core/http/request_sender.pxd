@@ -1,4 +1,4 @@
-"""The sender of a request: identified by the head, before a long body is read."""
+"""The check of a request's sender by its head, before a long body is read."""
 
 from libc.stdint cimport int64_t, uint64_t
 

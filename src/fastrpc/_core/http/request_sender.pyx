@@ -1,12 +1,12 @@
-"""The sender of a request: identified by the head, before a long body is read.
+"""The check of a request's sender by its head, before a long body is read.
 
 ::
 
     fixed path, application ──► identify ──► identity, or a fault ──► body ──► request_came
     method, a long body     ──► admit ──► SenderCheck ──► refused, or body
 
-With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known.
-The gate judges the sender of a shorter body to a method.
+With authentication on, a body of more than `SMALL_BODY` bytes or of unknown length is read only once its sender is known.
+For a method with a shorter body, the gate checks the sender when the request is complete.
 """
 
 cimport cython
@@ -21,7 +21,8 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport TIMEOUT_NONE
 
-# Bodies that are taken in parts and bodies for applications have no limit. A body of at most SMALL_BODY comes whole.
+# Stands for no limit: for bodies that are read in parts, and bodies for applications. A body for an application of at
+# most SMALL_BODY bytes is passed as a whole.
 cdef int64_t ENDLESS = <int64_t>1 << 62
 
 

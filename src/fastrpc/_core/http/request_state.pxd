@@ -1,4 +1,4 @@
-"""The request of an exchange, as answers and calls see it: its state, between its head and the end of its response."""
+"""The request of an exchange, as answers and calls see it: its state from its head to the end of its response."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
@@ -22,20 +22,21 @@ cdef class BodyReading:
 
 cdef class RequestState(HttpApplication):
     cdef:
-        # Shared by all connections; the served connection of this one, which calls hold, too.
+        # The state that all connections share; the object that represents this connection for calls and the gate.
         HttpService service
         EngineServedConnection connection
 
         # The groups of the contract for the calls of pages.
         ContractGroups groups
 
-        # The settings by which the clients of WebSockets at mounted applications are pinged.
+        # The settings for pings to the clients of mounted applications' WebSockets.
         object keepalive
 
-        # The exchange, borrowed: it holds this object. NULL once it is over.
+        # The exchange, borrowed, as it holds this object; NULL once the exchange is over.
         PyObject* _exchange
 
-        # The call of the request being received or answered, None between two; whether its body is not read.
+        # The call of the request that is being received or answered, None between two requests; whether the rest of the
+        # body is not read.
         ServerCall call
         bint leaves_body
 
@@ -54,21 +55,21 @@ cdef class RequestState(HttpApplication):
         # The instant of the next sign of life of a silent stream; 0: none is due.
         uint64_t sign_due_ns
 
-        # Calls that are parts of the present request, among them some that have ended; None: none has outlasted its
-        # turn. The number of parts from which on ended parts are dropped first.
+        # The calls that are parts of the present request and did not end in their first step, or None. Some may have ended
+        # since. The number of parts at which the ended ones are removed.
         set parts
         Py_ssize_t _many_parts
 
-    # Note the exchange, which holds this object; each tells the other when it is freed.
+    # Set the exchange, which holds this object. Each clears the other's pointer when it is freed.
     cdef int join(self, Exchange exchange) except -1
 
-    # The exchange, for code that the exchange calls. RuntimeError: it is over.
+    # Return the exchange, for code that the exchange calls. RuntimeError: the exchange is over.
     cdef inline Exchange exchange(self):
         if self._exchange is NULL:
             raise RuntimeError("the exchange of the request is over")
         return <Exchange>self._exchange
 
-    # The exchange, None once it or its connection is gone, or closed.
+    # Return the exchange, or None once it or its connection is over or closed.
     cdef inline Exchange open_exchange(self):
         cdef Exchange exchange
         if self._exchange is NULL or self.connection._engine is NULL:
@@ -76,33 +77,33 @@ cdef class RequestState(HttpApplication):
         exchange = <Exchange>self._exchange
         return exchange if exchange.is_open() else None
 
-    # Whether the request of a call waits for its response, maybe on a connection that closes.
+    # Return whether the request of a call waits for its response, even if the connection is closing.
     cdef inline bint is_waiting(self, Call call) noexcept:
         return self.call is call and self._exchange is not NULL and self.connection._engine is not NULL
 
-    # The exchange of a call, None unless its request waits for its response.
+    # Return the exchange of a call, or None if its request does not wait for its response.
     cdef inline Exchange exchange_of(self, Call call):
         return self.open_exchange() if self.call is call else None
 
-    # The end of a response: all of it, or its last part, is sent next.
+    # Note that the end of a response is sent next; send a whole response.
     cdef int end_call(self, ServerCall call) except -1
     cdef int conclude(self, Exchange exchange, ServerCall call, int status, bytes lines, bytes content) except -1
 
-    # The request is refused next: its rest is not received.
+    # Stop receiving a request that is refused next.
     cdef int leave_rest(self) except -1
 
-    # Some output was sent: wake the sender of a stream.
+    # Wake the sender of a stream, as some output was sent.
     cdef int wake_stream(self, Exchange exchange, ServerCall call) except -1
 
-    # The next sign of life of a silent stream.
+    # Schedule the next sign of life of a silent stream.
     cdef int await_sign(self, uint64_t now) except -1
 
-    # The calls that were made for the request: its own, and its parts.
+    # Add a call that is a part of the request; return whether the request has calls in progress; stop them.
     cdef int add_part(self, ServerCall part) except -1
     cdef bint has_calls(self) except -1
     cdef int leave_calls(self) except -1
 
 
-# Whether the gate has a call: its handler has suspended, or it waits for a verdict or for its start.
+# Return whether a call is in progress: its handler is suspended, or it waits for a check of its sender or its start.
 cdef inline bint is_under_way(ServerCall call) noexcept:
     return call is not None and (call.is_held or call.waiting_payload is not None)

@@ -4,4 +4,4 @@ class BodyReading:
     """How a body that comes in parts is read."""
 
 class RequestState(HttpApplication):
-    """The request of an exchange between its head and the end of its response."""
+    """The request of an exchange from its head to the end of its response."""

@@ -3,7 +3,7 @@ from typing import Any
 from fastrpc._core.link.failure import Failure
 
 def http_status_of(status: int) -> int:
-    """Return the HTTP status for the number of a status."""
+    """Return the HTTP status for one of our statuses."""
 
 def problem(failure: Failure, codec: int, status: int = 0) -> dict[str, Any]:
     """Return a failure as a document of RFC 9457.

@@ -5,8 +5,7 @@
     {"type": "about:blank", "title": "Not Found", "status": 404, "code": "NOT_FOUND", "detail": "no order 7",
      "processed": "yes", "retry_after": 1.5, "details": {...}}
 
-`code` is the name of the status, which is more specific than HTTP's number; `processed` tells whether the handler may
-have run.
+`code` is the name of our status, which is more specific than the HTTP status. `processed` says whether the handler ran.
 """
 
 import msgspec
@@ -27,21 +26,21 @@ from fastrpc._core.wire.frame cimport PUSHBACK_NEVER
 from fastrpc.status import Status
 
 cdef enum:
-    # Seconds until a client may retry if no time is given.
+    # The seconds in Retry-After if the failure states no pause.
     COMMON_PAUSE = 1
 
 cdef int[17] statuses
 
 statuses[:] = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401]
 
-# Other refusals are an INVALID_ARGUMENT.
+# Our status for the HTTP status of a refusal; INVALID_ARGUMENT for others.
 cdef dict refusals = {
     401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 408: Status.DEADLINE_EXCEEDED.value, 413: RESOURCE_EXHAUSTED,
     414: RESOURCE_EXHAUSTED, 431: RESOURCE_EXHAUSTED, 500: INTERNAL, 503: UNAVAILABLE,
     504: Status.DEADLINE_EXCEEDED.value,
 }
 
-# The status for a response of an application: for a number in `statuses` its first status there, 409 as ABORTED.
+# Our status for the HTTP status of an application's response: the first status that `statuses` maps to it, with exceptions.
 cdef dict responses = {number: status for status, number in reversed(list(enumerate(statuses)))} | {
     400: INVALID_ARGUMENT, 409: Status.ABORTED.value, 500: INTERNAL,
 }
@@ -49,7 +48,7 @@ cdef dict responses = {number: status for status, number in reversed(list(enumer
 cdef object encode = msgspec.json.Encoder().encode
 
 cdef enum:
-    # Where the value lies in the entry of metadata with the request's id (call_log).
+    # The offset of the value in the metadata entry of the request's id (`call_log`).
     ID_AT = 19
 
 NOSNIFF = b"X-Content-Type-Options: nosniff\r\n"
@@ -101,7 +100,7 @@ def _code(int status):
 
 
 def _plain_details(bytes details):
-    """Return details in msgpack as values, without details that JSON cannot carry."""
+    """Decode details in msgpack; return None if JSON cannot carry them."""
     try:
         found = msgspec.msgpack.decode(details)
         encode(found)
@@ -124,7 +123,7 @@ cdef bytes retry_line(int http_status, Failure failure):
 
 
 cdef bytes call_lines(ServerCall call, HttpTerms terms, RequestHead head):
-    """Return metadata, the id of the request, and the fields that let a page read the answer."""
+    """Return the fields of the metadata, the id of the request, CORS and caching."""
     cdef bytes lines = b"", metadata = b""
     if call.sent_metadata is not None:
         lines = metadata = metadata_lines(call.sent_metadata)
@@ -154,12 +153,12 @@ cdef tuple refusal_answer(RequestHead head, ServerCall call, int status, str tex
 
 
 cdef bytes refusal_lines(HttpTerms terms, ServerCall call, RequestHead head):
-    """Return the fields of `call_lines` for a request that is refused, maybe before its metadata is taken."""
+    """Return the fields of `call_lines` for a request that is refused, maybe before its metadata was read."""
     if head.count_of(FIELD_REQUEST_ID) and call.request_entry is None:
         call.request_entry = id_entry(head) or None
         find_request_entry(call, True)
     elif terms.mount is not None and head.count_of(FIELD_REQUEST_ID) == 0:
-        # An id that was made for an application is in none of its answers.
+        # The server made the id of a request to an application; answers do not have it.
         return NO_STORE if head.verb != VERB_POST else b""
     return call_lines(call, terms, head)
 
@@ -167,7 +166,7 @@ cdef bytes refusal_lines(HttpTerms terms, ServerCall call, RequestHead head):
 cdef bytes stream_lines(HttpTerms terms, RequestHead head):
     if terms.form != FORM_EVENTS:
         return NDJSON_LINES
-    # No answer to another method than POST is stored, unless the handler says so.
+    # For other verbs than POST `call_lines` adds NO_STORE, unless the handler has set Cache-Control.
     is_said = terms.answer_fields is not None and "cache-control" in terms.answer_fields
     return EVENT_LINES + NO_STORE if head.verb == VERB_POST and not is_said else EVENT_LINES
 
@@ -180,7 +179,7 @@ cdef int status_of_load(Gate gate, uint32_t pushback_ms) except -1:
 
 
 cdef tuple told_verbs(ServerCall call, tuple verbs):
-    """Return the text and the field for a path with other verbs: the verbs of methods that the caller may call."""
+    """Return the error text and the field Allow with the verbs of a path, for methods that the caller may call."""
     cdef Gate gate = <Gate>call.connection.gate
     allowed = {verb for verb, route in verbs if gate.guards.may_call(call.identity, route)}
     told = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
@@ -195,7 +194,7 @@ cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, Failure failure, bi
     if status == INVALID_ARGUMENT and terms.fault_status and terms.web is not None and terms.web.fault is not None:
         status, text = terms.web.fault.status, terms.web.fault.text
     elif status == INVALID_ARGUMENT and terms.fault_status:
-        # The fault is one of HTTP: it has the gateway's form.
+        # The fault is one of HTTP, not of gRPC-Web or Connect: report it in the gateway's own form.
         terms.web = None
         told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
         if terms.other_verbs is not None:
@@ -203,7 +202,7 @@ cdef tuple refusal_of_call(ServerCall call, HttpTerms terms, Failure failure, bi
     elif status == UNIMPLEMENTED and call.route is None:
         told = 404
     elif status == RESOURCE_EXHAUSTED and is_faulty:
-        # The same request would be refused later, too.
+        # The caller must not retry: the same request would be refused again.
         told, pushback_ms = 413, PUSHBACK_NEVER
     elif status == RESOURCE_EXHAUSTED:
         told = status_of_load(<Gate>call.connection.gate, pushback_ms)
@@ -241,7 +240,7 @@ cdef tuple web_answer(
     ServerCall call, HttpTerms terms, RequestHead head, bytes payload, Failure failure, int status
 ):
     cdef bytes trailers = call.sent_metadata, lines
-    # Trailers are no fields of the gateway.
+    # The protocol itself writes the trailers, so `call_lines` must not.
     call.sent_metadata = None
     if failure is not None:
         terms.answer_fields = None

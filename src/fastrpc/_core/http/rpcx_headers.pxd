@@ -12,7 +12,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class RpcxHeaders:
     cdef:
-        # Fields that are echoed as they came, empty if they were not sent, or are malformed and long. The method is
+        # Fields that are echoed unchanged; empty if they were not sent, or are malformed and long. `method` is the name
         # without its service.
         bytes version
         bytes message_id
@@ -20,30 +20,31 @@ cdef class RpcxHeaders:
         bytes method
         bytes serialize
 
-        # The codec of both bodies. Whether the answer has no body.
+        # The codec of both bodies; whether the call is one-way, so that the answer has no body.
         uint8_t codec
         bint is_one_way
 
-        # Whether these are the fields of Phobos; whether they ask for the answer's body alone.
+        # Whether these are the fields of Phobos; whether the request is a heartbeat of Phobos.
         bint is_phobos
         bint is_heartbeat
 
-        # The reason why the headers are not rpcx's, or None.
+        # The fault of the fields, as an error text, or None.
         str problem
 
-    # Return the method's full name, empty where no method has such a name.
+    # Return the method's full name, empty if no method can have such a name.
     cdef bytes full_name(self)
 
-    # Return the fields of an answer, and of an answer with a failure.
+    # Return the fields of an answer; return the fields of an answer with a failure.
     cdef bytes answer_lines(self, bytes metadata)
     cdef bytes failure_lines(self, str text, bytes metadata)
 
 
-# Return the fields of a request of rpcx, or of Phobos; None for others. `path` is the path of its URL.
+# Return the fields of a request of rpcx or, if `is_phobos`, of Phobos; None for other requests. `path` is the path of the
+# URL.
 cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
 
-# Take metadata up to a limit, token and timeout into a call; return None, or why they cannot be taken.
+# Set the metadata, the token and the timeout of a call; return None, or an error text if they are malformed or too long.
 cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, Gate gate)
 
-# Return the HTTP status for a failure, which other forms report in `told`.
+# Return the HTTP status for a failure; `told` is its HTTP status in other forms of calls.
 cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept

@@ -9,13 +9,13 @@
                                                X-RPCX-Meta: cost=2
     {"A":6,"B":7}                              {"C":42}
 
-Both bodies are one value, as in frames of rpcx. A failure has no body: its text is in X-RPCX-ErrorMessage, and
-X-RPCX-MessageStatusType is `Error`; a success lacks the latter. Malformed or missing fields of rpcx are answered with
-200 and such a failure, as servers in Go do.
+Each body is one value, as in frames of rpcx. A failure has no body: its text is in X-RPCX-ErrorMessage, and
+X-RPCX-MessageStatusType is `Error`. A success has no X-RPCX-MessageStatusType. Malformed or missing fields of rpcx are
+answered with such a failure and the HTTP status 200, as servers in Go do.
 
-Phobos has the same fields under PHOBOS-Gateway. A request needs a MessageID; without a SerializeType its body is raw
-bytes. Every answer is 200: a success has no field of the gateway and no metadata, a failure has its text, and its
-metadata as fields.
+Phobos has the same fields with the prefix PHOBOS-Gateway. A request needs a MessageID; without a SerializeType its body
+is raw bytes. The HTTP status of every answer is 200. A success has no fields of the gateway and no metadata; a failure
+has its text and its metadata as fields.
 """
 
 import logging
@@ -43,19 +43,19 @@ logger = logging.getLogger("fastrpc.server")
 cdef enum:
     # The longest name of a method (PROTOCOL.md).
     NAME_BYTES = 255
-    # A field with more of a text is refused by proxies.
+    # The most bytes of an error text in a field: proxies refuse longer fields.
     TEXT_BYTES = 4_000
-    # Digits of a timeout in milliseconds.
+    # The most digits of a timeout in milliseconds.
     TIMEOUT_DIGITS = 12
     # The longest malformed value that is echoed.
     ECHOED_BYTES = 32
 
 cdef str PREFIX = "x-rpcx-"
 cdef str PHOBOS_PREFIX = "phobos-gateway-"
-# Fields that mark a request of rpcx, whatever its path.
+# Fields of which one is enough to mark a request of rpcx, whatever its path.
 cdef frozenset MARKS = frozenset({b"servicemethod", b"serializetype"})
 cdef frozenset KNOWN = MARKS | {b"version", b"messageid", b"servicepath", b"oneway", b"meta", b"heartbeat"}
-# Fields of an answer that its handler must not set: a peer would misread the answer.
+# Fields that metadata must not set in an answer, as a peer would misread the answer.
 cdef frozenset OWN_FIELDS = frozenset({
     b"cache-control", b"connection", b"date", b"keep-alive", b"location", b"set-cookie", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"vary", b"www-authenticate",
@@ -73,7 +73,7 @@ cdef dict MEDIA_TYPES = {
 }
 cdef bytes OTHER_MEDIA = b"Content-Type: application/octet-stream\r\n"
 
-# Characters that a text in a field may not hold.
+# Control characters, which the value of a field must not have.
 cdef bytes CONTROLS = bytes(range(32)) + b"\x7f"
 cdef bytes SPACES = bytes.maketrans(CONTROLS, b" " * len(CONTROLS))
 
@@ -83,7 +83,7 @@ cdef class RpcxHeaders:
 
     cdef bytes full_name(self):
         cdef bytes name = b"%b.%b" % (self.path, self.method)
-        # The last dot of a name ends the name of its service.
+        # A method has no dot in its name: the last dot ends the name of the service.
         return b"" if b"." in self.method or PyBytes_GET_SIZE(name) > NAME_BYTES else name
 
     cdef bytes answer_lines(self, bytes metadata):
@@ -143,7 +143,7 @@ cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos):
 
 
 cdef dict _fields_of(RequestHead head, str prefix):
-    """Return the fields of rpcx by the ends of their names; None for a field that occurs more than once."""
+    """Return the gateway's fields by name without the prefix; the value of a repeated field is None."""
     cdef dict found = {}
     for name, value in head.fields:
         end = name[len(prefix):].encode("ascii")
@@ -153,7 +153,7 @@ cdef dict _fields_of(RequestHead head, str prefix):
 
 
 cdef str _problem_in(RpcxHeaders headers, dict found):
-    """Return the fault of the fields, and drop values that cannot be echoed; None without a fault."""
+    """Return an error text for a fault of the fields, or None; clear values that cannot be echoed."""
     twice = sorted([name.decode() for name, value in found.items() if value is None])
     headers.version = headers.version or b""
     headers.method = headers.method or b""
@@ -172,7 +172,7 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
         name = f"phobos: PHOBOS-Gateway-{twice[0]}" if headers.is_phobos else f"rpcx: X-RPCX-{twice[0]}"
         return f"{name} is missing, malformed, or comes more than once"
     if headers.is_phobos:
-        # By Phobos a missing name counts as a name that no service and no method has.
+        # In Phobos a missing name is not malformed: it is the name of an unknown service or method.
         return None
     if not headers.path:
         return "rpcx: X-RPCX-ServicePath is missing"
@@ -180,7 +180,7 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
 
 
 cdef bytes _short(bytes value):
-    """Return the part of a malformed value that is echoed."""
+    """Return a malformed value if it is short enough to be echoed, else b""."""
     return value if value is not None and PyBytes_GET_SIZE(value) <= ECHOED_BYTES and value.isascii() else b""
 
 
@@ -194,7 +194,7 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
     cdef bytes metadata
     cdef list dropped = []
     if is_phobos:
-        # By Phobos the token is only an entry of the metadata.
+        # In Phobos only the metadata has the token, not Authorization.
         entries.pop("authorization", None)
     has_token = "authorization" in entries
     try:
@@ -206,7 +206,7 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
                     state_timeout(call, min(timeout, call.stated_timeout_us) if call.stated_timeout_us else timeout)
             elif key == AUTH or name == b"authorization":
                 if has_token:
-                    raise ValueError("there are two tokens, one of Authorization and __AUTH is allowed")
+                    raise ValueError("there are two tokens: send either Authorization or __AUTH")
                 has_token = True
                 entries["authorization"] = value
             elif name.startswith(b"frpc-"):
@@ -214,7 +214,7 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
             elif not has_form(name):
                 dropped.append(name)
             else:
-                # The last of two equal keys counts.
+                # Of equal keys the last one counts.
                 entries[name.decode()] = value.encode("utf-8", "surrogateescape") if name.endswith(b"-bin") else value
         if has_token and " " not in entries["authorization"]:
             entries["authorization"] = f"bearer {entries['authorization']}"
@@ -231,15 +231,15 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, G
 
 
 def _meta_pairs(RequestHead head, str prefix):
-    """Return the pairs of a query; ValueError if it is malformed."""
+    """Return the pairs in the field Meta, which has the form of a query. ValueError: it is malformed."""
     query = "".join(head.values(prefix + "meta"))
     if not query.isascii() or BROKEN_ESCAPE.search(query):
-        raise ValueError("it is no query of a URL")
+        raise ValueError("it does not have the form of a URL query")
     return parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
 
 
 cdef object _microseconds(str text):
-    """Return a timeout in milliseconds as microseconds, None for another text, which Go ignores as well."""
+    """Convert a timeout from milliseconds to microseconds; return None for other text, which Go ignores as well."""
     cdef bytes digits = text.encode("utf-8", "replace")
     if digits.startswith(b"-") and _is_number(digits[1:], TIMEOUT_DIGITS, 10**TIMEOUT_DIGITS):
         return 0

@@ -9,7 +9,7 @@ from fastrpc.config import HTTP, Limits
 
 @final
 class HttpMethod:
-    """A method as the gateway knows it.
+    """A method as the gateway calls it.
 
     Args:
         is_safe: whether it may be called by GET.

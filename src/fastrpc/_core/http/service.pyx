@@ -1,8 +1,8 @@
 """The state that all connections of the gateway at one address share: methods, fixed paths, pages that may call.
 
-A page in a browser can make its user's browser send requests anywhere. The checks against that are here: of the Host
-that a request names (a page's own name may lead to this machine), and of the origin of the page that sends it. Pages of
-allowed origins are told so by fields (CORS).
+A web page can make its user's browser send requests to any server. The checks against that are here: of the Host, as
+the page's own name may resolve to this machine, and of the origin of the page. Responses to pages of allowed origins have
+the fields of CORS.
 """
 
 cimport cython
@@ -11,7 +11,7 @@ from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.exchange.request_head cimport FIELD_HOST, FIELD_ORIGIN, FIELD_SEC_FETCH_SITE, VERB_OPTIONS, is_text
 
-# The options of `HTTP` that serve a path.
+# The option of `HTTP` that serves a path.
 cdef dict OPTIONS_BY_PATH = {
     "/docs": "docs",
     "/openapi.json": "docs",
@@ -20,7 +20,7 @@ cdef dict OPTIONS_BY_PATH = {
     "/mcp": "mcp",
 }
 
-# The verbs that pages may use, and the verbs of routes.
+# The verbs that pages may use: without routes; with routes.
 cdef bytes VERBS = b"GET, HEAD, POST"
 cdef bytes ROUTE_VERBS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 
@@ -50,7 +50,7 @@ cdef class HttpMethod:
         self.open_form = open_form
 
     cdef Marshal marshal(self, int codec):
-        """Return the marshal for calls in JSON or msgpack; CallError if the codec cannot carry the types."""
+        """Return the marshal for calls in JSON or msgpack. CallError: the codec cannot carry the method's types."""
         if codec == CODEC_MSGPACK:
             if self._msgpack is None:
                 self._msgpack = <Marshal?>self._marshal_of("msgpack")
@@ -60,7 +60,7 @@ cdef class HttpMethod:
         return self._json
 
     cdef bytes mistakes(self, int codec, bytes payload, str first):
-        """Return the mistakes in arguments that were just refused, in their codec; None without any."""
+        """Return the mistakes in arguments that were just refused, encoded in their codec, or None."""
         cdef Marshal marshal = self._msgpack if codec == CODEC_MSGPACK else self._json
         if self._mistakes_in is None or marshal is None or not marshal.was_opened:
             return None
@@ -76,7 +76,7 @@ cdef class HttpService:
     ):
         limits = options.limits
         self.gate = gate
-        # Both have the same fields.
+        # The options' limits have the same fields as RequestLimits.
         self.limits = RequestLimits(**{name: getattr(limits, name) for name in limits.__dataclass_fields__})
         self.serves_methods = options.json
         self.offers_sockets = options.websocket
@@ -94,7 +94,7 @@ cdef class HttpService:
         self._methods = {}
 
     cdef HttpMethod method_of(self, MethodRoute route):
-        """Return a method as the gateway knows it."""
+        """Return the `HttpMethod` of a method."""
         found = self._methods.get(route)
         if found is None:
             found = self._methods[route] = self._make_method(route)
@@ -114,30 +114,31 @@ cdef class HttpService:
         return f"nothing is at {path!r} here; methods are at /service/method"
 
     cdef bint takes_host(self, RequestHead head, OwnHosts hosts) except -1:
-        """Return whether requests to the host of a request are accepted, given the server's hosts; None accepts all."""
+        """Return whether the Host of a request is among the given hosts of the server; None accepts all."""
         return hosts is None or hosts.takes_any or lists_host(hosts, head)
 
 
 cdef bint takes_pages_of_host(HttpService service, RequestHead head) except -1:
-    """Return whether pages from the host of a request may call: if any host is accepted, only listed hosts' pages may.
+    """Return whether pages under the Host of a request may call as pages of the server's own origin.
 
-    A page under a name that resolves to this machine has the same origin as the server.
+    If any Host is accepted, this needs a listed one: a foreign page whose name resolves to this machine has the same
+    origin as the server.
     """
     return service.hosts is None or not service.hosts.takes_any or lists_host(service.hosts, head)
 
 
 cdef bint is_own_origin(RequestHead head, bytes origin) except -1:
-    """Return whether a page of an origin was loaded from the host that it calls now."""
+    """Return whether an origin has the same host as the request, so that the page was loaded from this server."""
     cdef str host = head.field_text(FIELD_HOST)
     scheme, _, authority = origin.partition(b"://")
     return host is not None and scheme in (b"http", b"https") and authority.lower() == host.encode("latin-1").lower()
 
 
 cdef bint lists_host(OwnHosts hosts, RequestHead head) except -1:
-    """Return whether a request names one of these hosts, as far as its fields show."""
+    """Return whether the Host of a request is one of these, or missing."""
     cdef Py_ssize_t size = 0
     cdef const char* data = head.field_data(FIELD_HOST, &size)
-    # Browsers always send a Host.
+    # A missing Host is accepted, as browsers always send one.
     return data is NULL or hosts.has(data, size)
 
 
@@ -173,7 +174,7 @@ cdef str refused_host_text(RequestHead head):
 
 
 cdef str _host_of(RequestHead head):
-    """Return the Host of a request as errors show it."""
+    """Return the Host of a request as shown in errors."""
     return repr(head.host[:MOST_HOST])
 
 

@@ -1,4 +1,4 @@
-"""The server's end of a WebSocket: frames in and out, its memory and its time."""
+"""The server's end of a WebSocket: its frames, memory and time limits."""
 
 from libc.stdint cimport uint64_t
 
@@ -13,64 +13,65 @@ from fastrpc._core.websocket.frames cimport WebSocketReader
 
 cdef class SocketEnd(BareAnswering):
     cdef:
-        # The tunnel, None before the handshake ends; the rules of its connection's life.
+        # The exchange that carries the frames, None before the handshake ends; the rules by which its connection ages and
+        # ends.
         Exchange exchange
         ConnectionLife life
 
-        # Shared by all connections; the frames of the peer.
+        # The state that all connections share; the reader of the peer's frames.
         HttpService service
         WebSocketReader reader
 
-        # The call, None once it is answered; for a fixed path the request that asked for the socket. Its terms; whether
-        # a close frame was sent.
+        # The call, None once it is answered; for a fixed path, the call of the request that opened the WebSocket. Its
+        # terms; whether a close frame was sent.
         ServerCall call
         HttpTerms terms
         bint has_closed
 
-        # The answering before the handshake: it also answers the call once the connection is lost.
+        # The `Answering` before the handshake. It is used again when the connection is lost.
         Answering before
 
-        # The counted bytes of an incomplete message; the size with which it was last compared with the budgets, 0: not
-        # yet.
+        # The counted bytes of an incomplete message; the size for which the budgets were last checked, 0: not yet.
         Py_ssize_t counted
         Py_ssize_t weighed
 
         uint64_t began_ns
-        # The instant of the peer's last bytes: its connection may carry other streams as well.
+        # The instant of the peer's last bytes in this WebSocket; its connection may carry other streams as well.
         uint64_t heard_ns
         # The instant of the last message of either side.
         uint64_t used_ns
-        # The instant of the last ping; 0: it was answered.
+        # The instant of the last ping, 0 once bytes have arrived after it.
         uint64_t pinged_ns
         # The instant of the last ping to a peer whose input is held back.
         uint64_t probed_ns
-        # An incomplete message: its begin, the instant by which more of it must arrive, its bytes.
+        # When an incomplete message began, when more of it must have arrived, and its bytes so far.
         uint64_t message_began_ns
         uint64_t message_due_ns
         Py_ssize_t message_bytes
 
-        # The times of `HTTPLimits`: for the next piece of a message, and between two messages. The rules of a connection
-        # of HTTP/2 have other times.
+        # `HTTPLimits.body_idle_seconds`, for the next piece of a message; `HTTPLimits.idle_seconds`, between messages. An
+        # HTTP/2 connection itself has other limits.
         uint64_t patience_ns
         uint64_t idle_ns
-        # The silence after which a peer is pinged, 0: never; the silence after a ping, 0: as for requests.
+        # The silence after which a peer is pinged, 0: never; the silence after a ping that ends the connection. If the
+        # latter is 0, both are set from `HTTPLimits`.
         uint64_t ping_after_ns
         uint64_t gone_after_ns
 
         # The instant at which the credential expires; 0: never.
         uint64_t expires_ns
 
-    # Hooks. A whole message came; the peer closes.
+    # Hooks: handle a whole message; handle the peer's close frame.
     cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1
     cdef int peer_closes(self, Exchange exchange) except -1
-    # Return whether a call is under way.
+    # Return whether a call is in progress.
     cdef bint has_calls(self) except -1
-    # Close the connection if its credential has expired or the server ends.
+    # Close the WebSocket if its credential has expired or the server drains.
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1
-    # Close the connection if it is unused.
+    # Close the WebSocket if it is unused.
     cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0
 
-    # Hook for an answer of a fixed path.
+    # Hook: send an answer of a fixed path.
     cdef int answer_message(self, Exchange exchange, bytes content) except -1
 
     # Bytes in, and time.

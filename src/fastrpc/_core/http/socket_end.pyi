@@ -1,4 +1,4 @@
 from fastrpc._core.http.answering import BareAnswering
 
 class SocketEnd(BareAnswering):
-    """The server's end of a WebSocket: frames in and out, its memory and its time."""
+    """The server's end of a WebSocket: its frames, memory and time limits."""

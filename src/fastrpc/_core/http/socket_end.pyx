@@ -1,12 +1,13 @@
-"""The server's end of a WebSocket: frames in and out, its memory and its time.
+"""The server's end of a WebSocket: its frames, memory and time limits.
 
 ::
 
     frames ──► WebSocketReader ──► message_came     ping: pong     close: peer_closes
 
-The times are as for requests (HTTPLimits): each message has `body_idle_seconds`, as a body has. While a call is under
-way, a peer that was silent for `idle_seconds` is sent a ping, and counts as lost if it does not react. At a mounted
-application `Keepalive` has both times. A peer whose messages wait here is sent a ping each second.
+`HTTPLimits` has the time limits: like a body, a message must continue within `body_idle_seconds`. During a
+call, a peer that was silent for `idle_seconds` is sent a ping, and counts as lost without any byte within
+`body_idle_seconds`. For mounted applications, `Keepalive` has both times. While nothing is read from a peer, because its
+messages wait for a handler, it is sent a ping each second.
 """
 
 
@@ -36,7 +37,7 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.websocket.frames import SocketViolationError
 
 cdef enum:
-    # Bytes kept of a message before it is compared with the budgets.
+    # The size from which on the memory budgets are checked for an incomplete message.
     SMALL_MESSAGE = 65_536
 
 # The interval of pings to a peer whose input is held back.
@@ -46,7 +47,7 @@ cdef uint64_t PROBE_NS = 1_000_000_000
 cdef class SocketEnd:
 
     cdef int begin(self, Exchange exchange, str protocol, bytes lines) except -1:
-        """End the handshake, with further fields in its answer."""
+        """Answer the handshake, with further fields."""
         cdef uint64_t first
         self.exchange = exchange
         self.life = exchange.life
@@ -67,7 +68,7 @@ cdef class SocketEnd:
         return 0
 
     cdef bint has_expired(self, uint64_t now) noexcept:
-        """Return whether the credential of the handshake has expired; at a mount also whether it was removed since."""
+        """Return whether the credential of the handshake has expired; for applications, also whether it was revoked."""
         if self.call is not None and (self.terms.mount is None or self.terms.needs_identity):
             self.expires_ns = earlier(self.call.own_expires_ns, self.call.connection.expires_ns)
         return self.expires_ns != 0 and now >= self.expires_ns
@@ -75,7 +76,7 @@ cdef class SocketEnd:
     # Hooks
 
     cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1:
-        """Take a whole message."""
+        """Handle a whole message."""
         return 0
 
     cdef int peer_closes(self, Exchange exchange) except -1:
@@ -83,15 +84,15 @@ cdef class SocketEnd:
         return self.close(exchange, self.reader.close_code, "")
 
     cdef bint has_calls(self) except -1:
-        """Return whether a call is under way."""
+        """Return whether a call is in progress."""
         return False
 
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
-        """Close the connection if its credential has expired or the server ends."""
+        """Close the WebSocket if its credential has expired or the server drains."""
         return 0
 
     cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0:
-        """Close an unused connection; return the instant of the next check."""
+        """Close an unused WebSocket; return the instant of the next check."""
         return 0
 
     cdef int answer(self, Exchange exchange, ServerCall call, bytes payload) except -1:
@@ -108,15 +109,15 @@ cdef class SocketEnd:
     # Bytes in
 
     cdef Py_ssize_t take_bytes(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
-        """Take these bytes as far as they are complete; return the number of taken bytes."""
+        """Process these bytes up to the last complete part; return the number of processed bytes."""
         cdef Engine engine = exchange.engine()
         cdef Py_ssize_t at = 0, part
         cdef int taken = TAKEN_NOTHING
         self.heard_ns = engine.now
         if self.pinged_ns:
-            # The peer lives.
+            # The bytes prove that the peer is alive.
             self.pinged_ns = 0
-            # The check finds the next end: of a message, of a credential, or of the connection.
+            # The check finds the next deadline: of a message, of the credential, or of the connection.
             exchange.wait_by(engine.now)
         try:
             while at < size and exchange.takes_more():
@@ -130,7 +131,7 @@ cdef class SocketEnd:
                 else:
                     _take(self, exchange, taken)
                 if taken != TAKEN_MESSAGE:
-                    # Any number of control frames and of pieces may come.
+                    # Control frames and pieces of messages, of which any number may come, count as work without an answer.
                     engine.note_unanswered()
                 if at < size and engine.messages_left < 0 and engine.has_to_wait():
                     break
@@ -148,7 +149,7 @@ cdef class SocketEnd:
         return exchange.send(frame_of(opcode, content))
 
     cdef int close(self, Exchange exchange, int code, str reason) except -1:
-        """Close, also before the answer: the call under way is cancelled."""
+        """Close the WebSocket, and cancel the call if it is not answered yet."""
         cdef ServerCall call = self.call
         if self.has_closed or not exchange.is_open():
             return 0
@@ -164,7 +165,7 @@ cdef class SocketEnd:
         return exchange.cut()
 
     cdef int drop(self) except -1:
-        """Forget all kept state: the connection is lost, or about to end."""
+        """Drop all state, as the connection is lost or about to end."""
         self.call = None
         if self.before is not None:
             self.terms.answering, self.before = self.before, None
@@ -176,7 +177,7 @@ cdef class SocketEnd:
     # Time
 
     cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0:
-        """Close a connection that is silent, late, expired or drained; return the instant of the next check."""
+        """Close a WebSocket that is silent, late, expired or drained; return the instant of the next check."""
         cdef ConnectionLife life = self.life
         cdef uint64_t due
         if self.has_closed or self.call is None:
@@ -215,7 +216,7 @@ cdef int _take_over(HttpTerms terms, Engine engine) except -1:
 
 
 cdef int _take(SocketEnd socket, Exchange exchange, int taken) except -1:
-    """Take a message, or a control frame."""
+    """Handle a complete message or control frame."""
     cdef bytes payload = socket.reader.payload
     socket.reader.payload = b""
     if taken == TAKEN_PING:
@@ -232,14 +233,14 @@ cdef int _take(SocketEnd socket, Exchange exchange, int taken) except -1:
 
 
 cdef int _count(SocketEnd socket, Exchange exchange) except -1:
-    """Count the kept bytes of a message as bytes that wait for their turn; over a budget it ends the connection.
+    """Count the kept bytes of an incomplete message as unprocessed input; close the WebSocket if they exceed a budget.
     """
     cdef Py_ssize_t held = socket.reader.held_bytes(), whole
     cdef Gate gate = socket.service.gate
     if held != socket.counted:
         exchange.engine().tail_changed(held - socket.counted)
         socket.counted = held
-    # A frame states its length, not the number of further frames. Its held bytes are counted already.
+    # The size with the rest of the present frame; the number of further frames is unknown.
     whole = held + <Py_ssize_t>socket.reader.left
     if held > SMALL_MESSAGE and socket.call is not None:
         refusal = gate.admission.over_budget(socket.call, whole if whole > socket.weighed else 0, socket.weighed == 0)
@@ -251,7 +252,7 @@ cdef int _count(SocketEnd socket, Exchange exchange) except -1:
 
 
 cdef int _watch_message(SocketEnd socket, Exchange exchange) except -1:
-    """Watch an incomplete message: it must continue in time, and at a lowest rate."""
+    """Set the deadline of an incomplete message, which must continue in time and at a minimum rate."""
     cdef Engine engine = exchange.engine()
     if socket.reader.opcode == 0 or not exchange.is_open():
         return 0
@@ -264,10 +265,10 @@ cdef int _watch_message(SocketEnd socket, Exchange exchange) except -1:
 
 
 cdef uint64_t _probe(SocketEnd socket, Exchange exchange, uint64_t now) except? 0:
-    """Send a ping to a peer of which nothing is read; return when to send the next one.
+    """Send a ping to a peer from which nothing is read; return when to send the next one.
 
-    Silence then proves nothing. The end of a lost peer may lie after bytes for which there is no room here: its
-    system holds it back, and answers our output with a reset, which `HeldSockets` notices.
+    Its silence proves nothing. If it has closed, its FIN may wait behind bytes that are not read here; but its system
+    answers our output with a reset, which `HeldSockets` notices.
     """
     socket.pinged_ns = 0
     if now < exchange.rested_ns + HELD_NS:
@@ -281,7 +282,7 @@ cdef uint64_t _probe(SocketEnd socket, Exchange exchange, uint64_t now) except? 
 
 
 cdef uint64_t _check_peer(SocketEnd socket, Exchange exchange, uint64_t now) except? 0:
-    """Ask a peer that is silent during a call whether it still lives."""
+    """Ping a peer that is silent during a call; abort the connection if it stays silent."""
     cdef uint64_t heard_ns = max(socket.heard_ns, socket.life.resumed_ns)
     if exchange.is_body_held:
         return _probe(socket, exchange, now)

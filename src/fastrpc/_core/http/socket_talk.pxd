@@ -1,1 +1,1 @@
-"""One WebSocket: a call, or the messages of JSON-RPC."""
+"""A WebSocket that carries one call, or the messages of a fixed path such as JSON-RPC."""

@@ -4,4 +4,4 @@ from typing import final
 
 @final
 class SocketTalk:
-    """One WebSocket: a call, or the messages of JSON-RPC."""
+    """A WebSocket that carries one call, or the messages of a fixed path such as JSON-RPC."""

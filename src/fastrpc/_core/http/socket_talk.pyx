@@ -1,17 +1,17 @@
-"""One WebSocket: a call, or the messages of JSON-RPC.
+"""A WebSocket that carries one call, or the messages of a fixed path such as JSON-RPC.
 
 ::
 
     frames ──► WebSocketReader ──► envelope ──► first: Gate.pass_in     value, end: the stream of the call
-                    │     └──► of a fixed path: what is there answers, in any order
+                    │     └──► of a fixed path: its handler answers, in any order
                     └──► ping: pong     close: the call is cancelled
     HttpOutcomes ──► value, end, error ──► frames ──► close frame
 
-A connection at `/ws/service/method` is one call: it closes after the answer. Messages that its handler has not taken
-stay within the window of a stream; beyond it nothing more is read. Output that the peer has not taken blocks the
-handler, as in any stream.
+A WebSocket at `/ws/service/method` is one call, and closes after the answer. When messages that the handler has not read
+fill the window of a stream, nothing more is read. Output that the peer does not read blocks the handler, as in any
+stream.
 
-The first envelope has the time of a message (SocketEnd).
+The first envelope must arrive within the time limit of a message (SocketEnd).
 """
 
 import base64
@@ -59,13 +59,13 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Bytes copied of a message that is sent.
+    # The most bytes of a message that are copied to be sent in one part.
     SMALL_MESSAGE = 65_536
-    # The metadata of an envelope is decoded up to this multiple of the allowed bytes: an escape of JSON has six bytes for
-    # one byte.
+    # The metadata of an envelope is decoded if its size is at most this multiple of the limit, as JSON may write one byte
+    # as an escape of six.
     PART_FACTOR = 8
 
-# By codec, for parts that are decoded before the guards: with types, so that a value of another type fails at once.
+# Decoders by codec for the parts that are decoded before the guards. They are typed, so a wrong type fails early.
 cdef dict decode_number = {
     CODEC_JSON: msgspec.json.Decoder(int | float).decode, CODEC_MSGPACK: msgspec.msgpack.Decoder(int | float).decode
 }
@@ -87,7 +87,7 @@ cdef class SocketTalk(SocketEnd):
     def __init__(self, ServerCall call not None):
         cdef HttpService service = terms_of(call).request.service
         cdef bint is_packed = call.codec == CODEC_MSGPACK
-        # The bound of a body applies here, too: a longer body of an unknown sender is answered differently.
+        # For an unknown sender of messages to a fixed path, the limit is SMALL_BODY, as for bodies.
         cdef bint is_small = terms_of(call).path is not None and call.identity is None and service.gate.guards.asks_access()
         self.service = service
         self.call = call
@@ -121,11 +121,11 @@ cdef class SocketTalk(SocketEnd):
         parts = opened_envelope(self.codec, message)
         if not self.terms.request.has_started:
             if "value" in parts and not self.call.route.takes_stream:
-                # Refused before the handler starts, which would run for a message that it cannot get.
+                # Refused before the handler starts: it could not receive the message.
                 raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
             self._start(exchange, parts)
         elif not ("value" in parts or "end" in parts):
-            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first envelope, and once")
+            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first envelope only")
         if "value" in parts:
             return self._take_value(parts["value"])
         if "end" in parts and self.call is not None and self.call.stream is not None:
@@ -134,26 +134,26 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef int _take_value(self, bytes value) except -1:
-        """Take a message of the stream; a full stream holds the peer's input back."""
+        """Put a message into the stream; if the stream is full, stop reading from the peer."""
         cdef ServerCall call = self.call
         if call is None:
             return 0
         if not call.route.takes_stream:
             raise CallError(Status.INVALID_ARGUMENT, NO_STREAM)
         if call.stream is not None and (<ServedStream>call.stream).input_ended:
-            raise CallError(Status.INVALID_ARGUMENT, "a message comes after the end of the stream")
+            raise CallError(Status.INVALID_ARGUMENT, "a message follows the end of the stream")
         return put_message(self.terms.request, call, value, 0)
 
     cdef int _start(self, Exchange exchange, dict parts) except -1:
-        """Hand the call to the gate, with the contents of its first envelope."""
+        """Pass the call to the gate, with the parts of its first envelope."""
         self._take_opening(exchange, parts)
         return self._pass_in(exchange, parts.get("arguments", b"\x80" if self.codec == CODEC_MSGPACK else b"{}"))
 
     cdef int _take_opening(self, Exchange exchange, dict parts) except -1:
-        """Note the timeout and the metadata of an envelope."""
+        """Set the timeout and the metadata that the first envelope states."""
         cdef ServerCall call = self.call
         cdef bytes metadata
-        # The call begins now: its connection may have waited before.
+        # The call begins now, not at the handshake.
         call.started_ns = max(exchange.date(), self.began_ns)
         if "timeout_ms" in parts:
             timeout = stated_milliseconds(self.codec, parts["timeout_ms"])
@@ -171,7 +171,7 @@ cdef class SocketTalk(SocketEnd):
             if check_metadata(metadata, len(metadata), self.service.gate.metadata_bytes) != METADATA_OK:
                 raise self._too_much_metadata()
             call.received_metadata = metadata or None
-            # The metadata decoded for the handshake is outdated.
+            # Clear the decoded metadata, which is the handshake's alone.
             call._metadata = None
         return 0
 
@@ -180,12 +180,12 @@ cdef class SocketTalk(SocketEnd):
 
     cdef int _pass_in(self, Exchange exchange, bytes payload) except -1:
         cdef ServedConnection connection = self.call.connection
-        # The request for the WebSocket came in an earlier read.
+        # The handshake arrived in an earlier read than the envelope.
         connection.received_ns = max(connection.now, exchange.engine().now)
         return pass_in(self.terms.request, payload)
 
     cdef int _refuse_misuse(self, Exchange exchange, object error) except -1:
-        """Refuse an envelope with the reason: after the guards, like any faulty request."""
+        """Refuse a faulty envelope with its reason, after the guards of the gate, like any faulty request."""
         cdef ServerCall call = self.call
         if call is None:
             return 0
@@ -206,7 +206,7 @@ cdef class SocketTalk(SocketEnd):
         return exchange.send(frame_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, content))
 
     cdef int message(self, Exchange exchange, ServerCall call, bytes payload, int compressor) except -1:
-        """Send a message of a stream, or an answer; a large one as three parts, so that it is not copied here."""
+        """Send a message of a stream, or an answer. A large one is sent as three parts, to avoid a copy."""
         cdef bytes before = before_value(self.codec), behind = behind_value(self.codec)
         cdef Py_ssize_t size
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
@@ -222,7 +222,7 @@ cdef class SocketTalk(SocketEnd):
         return terms_of(call).request.wake_stream(exchange, call)
 
     cdef int head(self, Exchange exchange, ServerCall call, bytes metadata) except -1:
-        """Send the metadata that comes before the first message."""
+        """Send the metadata that precedes the first message."""
         texts = metadata_texts(metadata)
         return self._send(exchange, envelope_of(self.codec, {"metadata": texts})) if texts else 0
 
@@ -248,15 +248,15 @@ cdef class SocketTalk(SocketEnd):
         """Answer a message at a fixed path."""
         self._send(exchange, content)
         if (self.life.drains or self.expires_ns) and not exchange.is_stuck:
-            # This may have been the last answer. The time limit of a peer that takes no output stays: the output is
-            # checked anyhow.
+            # Check whether this was the last answer. Not for a peer that reads no output: its time limit must stay, and
+            # it is checked anyhow.
             exchange.wait_by(now_ns())
         return 0
 
     # Time
 
     cdef bint has_calls(self) except -1:
-        """Return whether a call is under way. An incomplete message does not count: a peer could never finish it."""
+        """Return whether a call is in progress. An incomplete message is not counted, as it may never be completed."""
         return self.call is not None and self.terms.request.has_calls()
 
     cdef int check_end(self, Exchange exchange, uint64_t now) except -1:
@@ -269,7 +269,7 @@ cdef class SocketTalk(SocketEnd):
         return 0
 
     cdef uint64_t check_rest(self, Exchange exchange, uint64_t now) except? 0:
-        """Close an unused connection."""
+        """Close an unused WebSocket; return the instant of the next check."""
         cdef uint64_t due
         if self.terms.path is None:
             due = self.began_ns + self.patience_ns
@@ -278,12 +278,12 @@ cdef class SocketTalk(SocketEnd):
             return due if now < due else now + SECOND
         due = self.used_ns + self.idle_ns
         if now >= due:
-            self.close(exchange, CLOSE_NORMAL, "no message came for long")
+            self.close(exchange, CLOSE_NORMAL, "no message arrived for too long")
         return due
 
 
 cdef object stated_milliseconds(int codec, bytes part):
-    """Return the timeout of an envelope; CallError: it is no number."""
+    """Return the timeout of an envelope. CallError: it is not a number from 0."""
     try:
         timeout = decode_number[codec](part)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -294,7 +294,7 @@ cdef object stated_milliseconds(int codec, bytes part):
 
 
 cdef dict stated_texts(int codec, bytes part):
-    """Return the raw metadata of an envelope. Its type refuses values other than text before they are decoded."""
+    """Return the metadata of an envelope as texts. The typed decoder refuses other values before it decodes them."""
     try:
         return decode_texts[codec](part)
     except msgspec.ValidationError:
@@ -304,16 +304,16 @@ cdef dict stated_texts(int codec, bytes part):
 
 
 cdef dict metadata_entries(dict given, object known):
-    """Return the metadata of an envelope; CallError: an entry is reserved, known or wrong."""
+    """Return the entries of an envelope's metadata. CallError: one is reserved, malformed or was in the handshake."""
     cdef dict entries = {}
     for key, value in given.items():
         if key == "authorization" or key.startswith("frpc-"):
             raise CallError(Status.INVALID_ARGUMENT, f"the metadata {key!a:.100} is reserved")
         if key in known:
-            raise CallError(Status.INVALID_ARGUMENT, f"the metadata {key!a:.100} came with the handshake already")
+            raise CallError(Status.INVALID_ARGUMENT, f"the metadata {key!a:.100} was in the handshake already")
         try:
             entries[key] = base64.b64decode(value, validate=True) if key.endswith("-bin") else value
             encode_metadata({key: entries[key]})
         except (ValueError, TypeError, binascii.Error) as error:
-            raise CallError(Status.INVALID_ARGUMENT, f"the metadata {key!a:.100} is wrong: {error}") from None
+            raise CallError(Status.INVALID_ARGUMENT, f"the metadata {key!a:.100} is malformed: {error}") from None
     return entries

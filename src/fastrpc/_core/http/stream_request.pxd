@@ -1,1 +1,1 @@
-"""A stream of HTTP/2 as a request by gRPC-Web or Connect."""
+"""An HTTP/2 stream as a request by gRPC-Web or Connect."""

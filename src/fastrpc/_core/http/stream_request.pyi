@@ -8,11 +8,11 @@ from fastrpc.server.web.form import WebCall
 
 @final
 class StreamRequests:
-    """Finds requests by gRPC-Web and Connect among the streams of HTTP/2 at an address."""
+    """The finder of requests by gRPC-Web and Connect among the HTTP/2 streams at an address."""
 
     def __init__(self, service: HttpService) -> None: ...
     def find(self, call: GrpcCall, block: HeaderBlock, has_pages: bool) -> StreamRequest | None:
-        """Return a request by one of the protocols, or a request that HTTP refuses; None: it is neither.
+        """Return a request by gRPC-Web or Connect, or a request that is refused with an HTTP status; otherwise None.
 
         Args:
             has_pages: whether pages take all other requests, refused ones too.
@@ -20,7 +20,7 @@ class StreamRequests:
 
 @final
 class StreamRequest:
-    """A request by gRPC-Web or Connect, as the engine of gRPC asks for it."""
+    """A request by gRPC-Web or Connect, translated for the engine of gRPC."""
 
     owed: int
 
@@ -46,18 +46,18 @@ class StreamRequest:
         """
 
     def drop_body(self) -> None:
-        """Free the kept parts of the body: the request is answered."""
+        """Free the kept parts of the body, as the request is answered."""
 
     def head_fields(
         self, call: GrpcCall, metadata: bytes | None, compressor: int
     ) -> list[tuple[int, bytes, bytes]] | None:
-        """Return the fields of a head that leaves now; None: it leaves with the whole answer."""
+        """Return the fields of a head that is sent now, or None if it is sent with the whole answer."""
 
     def message(self, payload: bytes, compressor: int) -> bytes:
         """Return a message of the answer."""
 
     def end(self, call: GrpcCall, payload: bytes | None, failure: Failure | None) -> bytes:
-        """Return the rest of an answer whose head has left."""
+        """Return the rest of an answer whose head was sent."""
 
     def note_answer(self, fields: dict[str, bytes]) -> None:
         """Keep the fields of an answer that caches may store."""

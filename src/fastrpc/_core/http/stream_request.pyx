@@ -1,12 +1,12 @@
-"""A stream of HTTP/2 as a request by gRPC-Web or Connect.
+"""An HTTP/2 stream as a request by gRPC-Web or Connect.
 
 ::
 
-    header block ──► RequestHead ──► HttpTerms ──► WebCall     Host, origin, metadata and method as by HTTP/1.1
-    DATA ──► `translate` ──► GrpcRequests                      messages, memory, time and windows as by gRPC
-    outcome ──► WebCall ──► fields and content                 `responses`, as by HTTP/1.1
+    header block ──► RequestHead ──► HttpTerms ──► WebCall     Host, origin, metadata and method as in HTTP/1.1
+    DATA ──► `translate` ──► GrpcRequests                      messages, memory, time and windows as in gRPC
+    outcome ──► WebCall ──► fields and content                 `responses`, as in HTTP/1.1
 
-gRPC's wire has the stream; it calls this module for everything that differs from gRPC.
+gRPC's wire holds the stream, and calls this module for everything that differs from gRPC.
 """
 
 cimport cython
@@ -36,7 +36,7 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.exchange.request_head import RequestRefusedError
 from fastrpc.status import Status
 
-# The longest message that a prefix can state: a longer one exceeds each limit.
+# The largest size that the prefix of a message can state; larger messages exceed every limit.
 cdef int64_t LONGEST = 0xFFFFFFFF
 
 
@@ -44,7 +44,7 @@ cdef int64_t LONGEST = 0xFFFFFFFF
 cdef class StreamRequests:
 
     cdef:
-        # Shared by all connections at an address.
+        # The state that all connections at an address share.
         HttpService _service
 
     def __init__(self, HttpService service not None):
@@ -56,7 +56,7 @@ cdef class StreamRequests:
             request._head = head_of_block(block, self._service.limits, False)
         except RequestRefusedError as error:
             if has_pages:
-                # The pages refuse it once more.
+                # The pages read the head again, and refuse it.
                 return None
             request._refuse_head(error)
             return request
@@ -73,34 +73,34 @@ cdef class StreamRequest:
     cdef:
         HttpService _service
 
-        # The request in HTTP/1.1's form, and its meaning; None if even its fields are refused.
+        # The head in the form that all versions of HTTP share, and its terms; None if its fields are malformed.
         RequestHead _head
         HttpTerms _terms
 
-        # The head in the form for the engine of gRPC; with an `http_status` the request is refused, by an answer:
-        # fields and content.
+        # The head in gRPC's form; if it has an `http_status`, the request is refused with that answer: its fields and its
+        # content.
         readonly GrpcHead grpc_head
         readonly tuple refusal
 
-        # The call (`server.web.form.WebCall`), None with a refusal; the name of its protocol. Whether its form differs
-        # from its method's form, which the gate refuses.
+        # The call (`server.web.form.WebCall`), or None if it is refused; the name of its protocol. Whether its form does
+        # not fit its method, so that the gate refuses it.
         readonly object form
         readonly str protocol
         readonly bint is_unfit
 
-        # Whether the rest of the body has gRPC's form already. For a body without a stated length: its parts, their
-        # bytes, and the most bytes; the stated length, -1: none.
+        # Whether the rest of the body needs no translation to gRPC's form. For a body without Content-Length: its parts,
+        # their bytes, and the limit. The Content-Length, -1: none.
         readonly bint is_plain
         list _parts
         readonly Py_ssize_t held
         Py_ssize_t _most
         int64_t _length
 
-        # Bytes of DATA that are in no message, and whose credit was not returned.
+        # The bytes of DATA that belong to no message and whose flow-control credit was not returned yet.
         public Py_ssize_t owed
 
     cdef bint understand(self, GrpcCall call, HeaderBlock block, HttpService service, bint has_pages) except -1:
-        """Read the head of a request; return whether it is a call. A refused call counts as one."""
+        """Read the head of a request; return whether it is a call, including a call that is refused."""
         cdef HttpTerms terms = HttpTerms.__new__(HttpTerms)
         self._terms = terms
         self._service = service
@@ -124,13 +124,13 @@ cdef class StreamRequest:
         return True
 
     cdef int _refuse(self, tuple answer) except -1:
-        """Have the request refused by an answer: the status of HTTP, fields and content."""
+        """Set the answer that refuses the request: the HTTP status, the fields and the content."""
         self.grpc_head = refused_head(answer[0])
         self.refusal = answer_fields(answer[0], answer[1]), answer[2]
         return 0
 
     cdef int _refuse_head(self, object error) except -1:
-        """Refuse a request whose head is faulty."""
+        """Set the answer to a request whose head is malformed."""
         self.protocol = "grpc"
         return self._refuse((error.status, *refusal_answer(None, None, error.status, error.text)))
 
@@ -141,11 +141,11 @@ cdef class StreamRequest:
         cdef bytes found
         if self.form.is_enveloped:
             found = self.form.decode(part, is_last)
-            # Digits of base64 may wait for the next part, so the number of owed bytes may be negative then.
+            # `found` may have bytes of earlier parts, whose base64 digits were incomplete, so this may be negative.
             self.owed += size - PyBytes_GET_SIZE(found)
             return found
         if self._length >= 0 and self.form.payload is None:
-            # The prefix, then the body unchanged.
+            # The whole body is one message of known size: it gets a prefix, and is passed on unchanged.
             self.is_plain = True
             return self._prefix(self._length) + part
         self.owed += size
@@ -155,7 +155,7 @@ cdef class StreamRequest:
             if not is_last and self.held <= self._most:
                 return b""
         elif not is_last:
-            # The message of a GET is in its query: a body is ignored.
+            # The message of a GET is in its query, so a body is ignored.
             return b""
         found = b"".join(self._parts) if self.form.payload is None else self.form.payload
         self._parts = []
@@ -167,7 +167,7 @@ cdef class StreamRequest:
         self.held = 0
 
     cdef bytes _prefix(self, int64_t size):
-        """Return the prefix for a body without envelopes, which is one message."""
+        """Return the prefix of a message that is the whole body."""
         return bytes((self.form.compressor != 0,)) + min(size, LONGEST).to_bytes(4, "big")
 
     # The answer
@@ -197,7 +197,7 @@ cdef class StreamRequest:
         if self._terms.web is None:
             answer = problem_answer(call, self._terms, self._head, told, failure, lines)
         else:
-            # Connect answers an unknown path with 404, too.
+            # Connect, too, answers an unknown path with 404. Otherwise the protocol chooses the HTTP status.
             told = 404 if told == 404 and call.route is None else 0
             answer = web_answer(call, self._terms, self._head, None, failure, told)
         return answer_fields(answer[0], answer[1]), answer[2]

@@ -1,4 +1,4 @@
-"""The body of a request: as many bytes as its head says, or chunks."""
+"""The body of a request: bytes of a stated length, or chunks."""
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from fastrpc._core.exchange.request_head cimport RequestHead, RequestLimits
 
 cdef enum:
-    # Bytes that a client may send ahead while its request is answered; beyond them reading pauses.
+    # The bytes that a client may send ahead while its request is answered. Reading pauses at more.
     AHEAD_BYTES = 65_536
 
 
@@ -25,23 +25,23 @@ cdef class BodyReader:
     cdef:
         readonly int state
 
-        # Bytes left of the body, or of the chunk.
+        # The bytes of the body, or of the chunk, that are still missing.
         int64_t left
 
-        # The received bytes that were not taken out, and their limit; the bytes of content so far.
+        # The content that was received and not taken out, and its limit; the size of all content so far.
         bytearray content
         int64_t limit
         int64_t total
 
-        # Trailers so far: their number and bytes, within the limits of a head.
+        # The limits of a head, which hold for trailers, too; the number of trailers so far, and their bytes.
         RequestLimits limits
         Py_ssize_t trailers
         Py_ssize_t trailer_bytes
 
-    # Take the bytes of the body; return their number. The rest is presented again.
+    # Parse the bytes of the body; return the number of parsed bytes. The caller presents the rest again.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
 
-    # Take out the bytes received.
+    # Return the content that was received since the last call, and clear it.
     cdef bytes taken_content(self)
 
 

@@ -4,7 +4,7 @@ from fastrpc._core.exchange.request_head import RequestLimits
 
 @final
 class BodyReader:
-    """Collects the body of one request.
+    """The reader of the body of one request.
 
     Args:
         content_length: as `RequestHead.content_length`: the number of bytes, -1 for chunks.
@@ -20,7 +20,7 @@ class BodyReader:
     @property
     def is_whole(self) -> bool: ...
     def take_data(self, data: bytes) -> int:
-        """Take the bytes of the body; return their number. The rest is presented again.
+        """Parse the bytes of the body; return the number of parsed bytes. The caller presents the rest again.
 
         Raises:
             RequestRefusedError: it is malformed, or too long.

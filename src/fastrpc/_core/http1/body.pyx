@@ -1,4 +1,4 @@
-"""The body of a request: as many bytes as its head says, or chunks (RFC 9112, section 7.1).
+"""The body of a request: bytes of a stated length, or chunks (RFC 9112, section 7.1).
 
 ::
 
@@ -6,7 +6,7 @@
     chunked ──► SIZE ──► CHUNK ──► CHUNK_END ──► SIZE               ▲
                   └── 0 ──► TRAILERS, which are dropped ────────────┘
 
-The extensions of a chunk are checked and ignored; the limit of a line bounds them.
+The extensions of a chunk are checked and ignored. The limit of a line limits their size.
 """
 
 cimport cython
@@ -18,9 +18,9 @@ from fastrpc._core.http1.head cimport line_size
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The line before a chunk, with its extensions.
+    # The most bytes of the line before a chunk, with its extensions.
     SIZE_BYTES = 128
-    # Digits of a chunk's size: the number fits 63 bits.
+    # The most digits of a chunk's size, so that it fits 63 bits.
     SIZE_DIGITS = 15
 
 
@@ -93,13 +93,13 @@ cdef Py_ssize_t _take_size(BodyReader body, const char* data, Py_ssize_t size) e
     cdef char digit
     if whole == 0:
         return 0
-    # Further digits are not an extension, and would overflow the number.
+    # More digits would overflow the number. They are refused below, as they do not begin an extension.
     while at < min(whole - 2, <Py_ssize_t>SIZE_DIGITS):
         digit = data[at]
         if b"0" <= digit <= b"9":
             number = number * 16 + digit - 48
         elif b"a" <= digit <= b"f" or b"A" <= digit <= b"F":
-            # Small and large letters differ by one bit.
+            # Lower and upper case differ in one bit.
             number = number * 16 + (digit | 32) - 87
         else:
             break
@@ -114,7 +114,7 @@ cdef Py_ssize_t _take_size(BodyReader body, const char* data, Py_ssize_t size) e
 
 cdef Py_ssize_t _take_chunk_end(BodyReader body, const char* data, Py_ssize_t size) except -1:
     if data[0] != b"\r" or (size > 1 and data[1] != b"\n"):
-        raise RequestRefusedError(400, "a chunk does not end where its size says")
+        raise RequestRefusedError(400, "a chunk does not end with CRLF after the stated size")
     if size < 2:
         return 0
     body.state = BODY_SIZE
@@ -135,7 +135,7 @@ cdef Py_ssize_t _take_trailer(BodyReader body, const char* data, Py_ssize_t size
 
 
 cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:
-    """Return whether this is empty, or the extensions of a chunk."""
+    """Return whether a text is empty or has the form of a chunk's extensions."""
     cdef Py_ssize_t at
     if size and text[0] != b";":
         return False
@@ -146,6 +146,6 @@ cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:
 
 
 cdef bint leaves_body(RequestHead head, BodyReader body, bint asks_later) noexcept:
-    """Return whether the rest of an unread body ends the connection; a short rest is read and dropped."""
-    # A client that waits to be asked for the body may never send it. The end of chunks may be far.
+    """Return whether the connection has to close because the rest of a body is unread; a short rest is dropped."""
+    # A client that waits for `100 Continue` may never send the body. Chunks may end late.
     return body is not None and (asks_later or not 0 <= head.content_length <= AHEAD_BYTES)

@@ -12,8 +12,8 @@ cdef class HttpConnection(Engine):
         # The requests and their responses.
         Http1Exchange exchange
 
-        # The rules of its life; its last use is the end of the last answer.
+        # The rules by which the connection ages and ends. The last use is the end of the last answer.
         ConnectionLife life
 
-        # The time left when the peer stopped reading output.
+        # The time that the peer had left for its next step when it stopped reading output.
         uint64_t _left_ns

@@ -8,7 +8,7 @@ class HttpConnection(Engine):
     def __init__(self, limits: RequestLimits) -> None: ...
     @property
     def head(self) -> Http1Head | None:
-        """The request that is received or answered."""
+        """The request that is being received or answered, or None."""
 
     @property
     def is_answering(self) -> bool:
@@ -20,13 +20,13 @@ class HttpConnection(Engine):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it carries nothing, and a last request may still come."""
+        """Whether the connection is idle: no request, no tunnel, nothing to write."""
 
     def begin_drain(self) -> None:
         """Close after the next answer; an idle connection stays open for one more request."""
 
     def unsent_bytes(self) -> int:
-        """Return the bytes of output that the peer has not taken."""
+        """Return the bytes of output that the peer has not read."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Close once all output is sent, without a linger."""
+        """Close once all output is sent, and linger if input is unread."""

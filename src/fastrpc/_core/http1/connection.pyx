@@ -6,8 +6,8 @@
                     │                  └──► finish: the connection closes after an answer
                     └──► ConnectionLife: rest, age, drain
 
-Requests are answered one after the other. Nothing is read while the peer reads none of its answers. The instants of a
-request are in its exchange, the rules that give them in `server/connection_life`.
+Requests are answered one after the other. Nothing is read while the peer does not read its answers. The exchange has the
+deadlines of a request; `server/connection_life` has the rules for them.
 
 An application (`exchange/exchange`) answers the requests. `python_connection` has the base of applications in Python.
 """
@@ -23,7 +23,7 @@ from fastrpc._core.link.contract cimport Facts
 from fastrpc._core.server.connection_life cimport new_life
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 
-# The interval of checks whether the last answer was taken.
+# The interval of checks whether the peer has read the last answer.
 cdef uint64_t UNSENT_NS = 50_000_000
 
 
@@ -54,23 +54,23 @@ cdef class HttpConnection(Engine):
         return self.exchange.is_draining
 
     def unsent_bytes(self):
-        """Return the bytes of output that the peer has not taken."""
+        """Return the bytes of output that the peer has not read."""
         return self.unsent_output()
 
     @property
     def is_at_rest(self):
-        """Whether it carries nothing; it waits for a last request."""
+        """Whether the connection is idle: no request, no tunnel, nothing to write."""
         return not (_has_request(self) or self.exchange.is_tunnel or self.unsent_output())
 
     def begin_drain(self):
-        """Close with the next answer; a connection that rests stays open for one more request."""
+        """Close after the next answer; an idle connection stays open for one more request."""
         self.exchange.is_draining = True
 
     # The engine
 
     cdef int connected(self) except -1:
         self.life.begin(now_ns())
-        # The opening is the first head, which has an answer if it is late.
+        # The exchange, not the life, has the deadline of the first head, so that a late one is answered.
         self.exchange.wait_until(self.life.opening_due_ns)
         self.life.opening_due_ns = 0
         return 0
@@ -107,7 +107,7 @@ cdef class HttpConnection(Engine):
         if exchange.is_stuck or self._stream is NULL or not (<ByteStream>self._stream).is_stuck():
             return 0
         exchange.is_stuck = True
-        # The peer's time stops here and goes on later: nothing is read meanwhile.
+        # Nothing is read now, so the peer's deadline is suspended; it continues in `unblocked`.
         self._left_ns = max(exchange.due_ns, self.now) - self.now if exchange.due_ns else 0
         self.life.stuck_ns = 0
         self.life.is_stuck(1, self.now)
@@ -131,9 +131,9 @@ cdef class HttpConnection(Engine):
     # The end
 
     def close(self, reason=0, text=""):
-        """Close once all output is sent: with an unread request the system would otherwise discard the last answer."""
+        """Close once all output is sent, and linger if input is unread: the system would discard the last answer."""
         if self.life.has_ended:
-            # A request may cross the end.
+            # Linger, as a request may be on its way.
             self.exchange.cut()
         elif not self.is_closed and self._stream is not NULL:
             self.exchange.finish(self.life.linger_ns != 0 and (<ByteStream>self._stream).has_unread())

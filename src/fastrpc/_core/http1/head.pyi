@@ -4,7 +4,7 @@ from fastrpc._core.exchange.request_head import RequestHead, RequestLimits
 
 @final
 class Http1Head(RequestHead):
-    """The line and the fields of a request of HTTP/1.1 that may be answered."""
+    """The request line and the fields of a valid HTTP/1.1 request."""
 
     @property
     def minor_version(self) -> int:
@@ -15,8 +15,8 @@ class Http1Head(RequestHead):
         """Whether the client wants to send another request on the connection."""
 
 def parse_request_head(data: bytes, limits: RequestLimits) -> tuple[Http1Head | None, int]:
-    """Return the head at the start of these bytes and its size; None and 0 if it is incomplete.
+    """Return the head at the start of these bytes and its size, or None and 0 if it is incomplete.
 
     Raises:
-        RequestRefusedError: it is refused.
+        RequestRefusedError: the request is refused.
     """

@@ -1,11 +1,11 @@
 """The head of a request: its line and its fields, checked.
 
-The parser is stricter than RFC 9112 allows: if two programs understand one request differently, a caller can smuggle a
+The parser is stricter than RFC 9112 requires: if two programs understand one request differently, a caller can smuggle a
 second request past the first program. Every line ends with CRLF, no field is folded, no space precedes a colon, the
 length of the body is stated once and in one way. A refused head closes the connection, as the start of the next request
 is unknown.
 
-A head is kept unchanged. Fields that engines read are noted as places in it, so that an unread field costs no object.
+The bytes of a head are kept. Fields that engines read are kept as offsets into them, so an unread field costs no object.
 
 Field values are checked by RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
 """
@@ -50,7 +50,7 @@ cdef class Http1Head(RequestHead):
 
     cdef list pairs(self):
         cdef list found = []
-        # TypeError if this was never initialised.
+        # Raises TypeError if `_text` was never set.
         cdef const char* data = self._text
         cdef Py_ssize_t line = self._fields_at, colon, first, last, end
         # `parse_head` has accepted the head: each line has a colon, no value has CR or NUL (`check_field`), an empty
@@ -66,7 +66,7 @@ cdef class Http1Head(RequestHead):
 
 
 cdef bytes lowered(const char* text, Py_ssize_t size):
-    """Return a text with its letters of ASCII in lower case."""
+    """Return a text with its ASCII letters in lower case."""
     cdef bytes found = PyBytes_FromStringAndSize(NULL, size)
     cdef char* into = PyBytes_AS_STRING(found)
     cdef Py_ssize_t at
@@ -76,7 +76,7 @@ cdef bytes lowered(const char* text, Py_ssize_t size):
 
 
 def parse_request_head(bytes data not None, RequestLimits limits not None):
-    """Return the head at the start of these bytes and its size; None and 0 if it is incomplete."""
+    """Return the head at the start of these bytes and its size, or None and 0 if it is incomplete."""
     cdef Py_ssize_t seen = 0
     cdef Py_ssize_t size = head_size(data, len(data), &seen, limits)
     return (parse_head(data, size, limits), size) if size else (None, 0)
@@ -176,18 +176,18 @@ cdef int _understand(Http1Head head) except -1:
     _take_length(head)
     head.keeps_alive = head.minor_version == 1
     if head.count_of(FIELD_CONNECTION):
-        # Only space and tab are white space in a field (RFC 9110, section 5.6.3); `strip()` takes U+00A0 for it, too.
+        # Strip only space and tab (RFC 9110, section 5.6.3): `strip()` without an argument strips U+00A0 as well.
         values = head.values("connection")
         options = {option.strip(" \t").lower() for value in values for option in value.split(",")}
         head.keeps_alive = "close" not in options and (head.minor_version == 1 or "keep-alive" in options)
     take_expectation(head)
-    # A client of HTTP/1.0 waits for nothing.
+    # HTTP/1.0 has no `100 Continue`.
     head.expects_continue = head.expects_continue and head.minor_version == 1
     return 0
 
 
 cdef int _take_target(Http1Head head) except -1:
-    """Accept a path, `*` for OPTIONS, and an absolute target of the host that the field names as well."""
+    """Accept a path, `*` for OPTIONS, and an absolute target with the same host as the Host field."""
     cdef const char* first = PyBytes_AS_STRING(head._text) + head._target_at
     cdef str scheme, rest, authority, path
     if first[0] == b"/" or (first[0] == b"*" and head._target_size == 1 and head.verb == VERB_OPTIONS):
@@ -216,7 +216,7 @@ cdef int _take_length(Http1Head head) except -1:
             raise RequestRefusedError(400, "HTTP/1.0 has no Transfer-Encoding")
         text = head.field_data(FIELD_TRANSFER_ENCODING, &size)
         if codings > 1 or not is_text(text, size, b"chunked"):
-            raise RequestRefusedError(400, "Transfer-Encoding is something else than chunked")
+            raise RequestRefusedError(400, "Transfer-Encoding must be chunked")
         head.content_length = -1
     elif lengths:
         if lengths > 1:

@@ -1,4 +1,4 @@
-"""The bytes of HTTP/1.1: requests in, responses out, one after the other."""
+"""The requests of an HTTP/1.1 connection, one after the other, and their responses, as bytes."""
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -15,31 +15,31 @@ cdef class Http1Exchange(ReceivedExchange):
         # Whether the next answer closes the connection.
         bint is_draining
 
-        # The instant until which the connection waits for its peer, 0 = none; whether it waits between two requests.
+        # The deadline of the peer's next step, 0 = none; whether the connection waits for the next request.
         uint64_t due_ns
         bint rests
 
         # Bytes of output that the peer of a closed connection had not read at the last check.
         int64_t untaken
 
-        # Bytes at the start of the input without the end of a head. Whether an empty line came before it.
+        # The number of input bytes in which no end of a head was found; whether an empty line preceded the head.
         Py_ssize_t seen
         bint _had_empty_line
 
         # Whether the last head began with the method HEAD.
         bint _is_head
 
-        # Reads the body; None while the head is received and once all of it came. The instant at which it began.
+        # The reader of the body, None before the body and once all of it has arrived; when the body began.
         BodyReader _body
         uint64_t _body_began_ns
 
-        # Bytes of a body that its answer did not wait for; they come before the next head.
+        # The bytes of an unread body that are still to be dropped before the next head.
         int64_t _dropped
 
-        # Whether bytes that came ahead wait in the stream, although the stream reads on.
+        # Whether bytes that the peer sent ahead wait in the stream while the stream reads on.
         bint _has_ahead
 
-        # For a response that has begun in parts: whether its length was stated, so that the parts are not chunks.
+        # For a response in parts: whether its length was stated, so that the parts are not sent as chunks.
         bint _is_sized
 
     # For the connection.

@@ -1,4 +1,4 @@
-"""The bytes of HTTP/1.1: heads and bodies of requests in, responses out, one request after the other.
+"""The requests of an HTTP/1.1 connection, one after the other, and their responses, as bytes.
 
 ::
 
@@ -32,9 +32,9 @@ from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The largest part of a body that is taken in parts: after each part the application may hold the next one back.
+    # The largest part of a body that is read in parts. After each part the application may pause the reading.
     PART_BYTES = 65_536
-    # Bytes of output that wait, above which streams wait as well.
+    # The unsent output above which the senders of streams wait.
     STREAM_ROOM = 65_536
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -88,7 +88,7 @@ cdef class Http1Exchange(ReceivedExchange):
         elif not self._is_sized and head.minor_version:
             lines += CHUNKED
         if self.is_draining or not head.keeps_alive or not self._is_sized and head.minor_version == 0:
-            # By HTTP/1.0 the end of the connection ends a response of unknown size.
+            # In HTTP/1.0 the end of the connection ends a response of unknown size.
             lines += CLOSES
         elif head.minor_version == 0:
             lines += STAYS
@@ -114,7 +114,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return self._answered(closes or leaves_body(head, self._body, self.asks_later))
 
     cdef int _answered(self, bint closes) except -1:
-        """The response is written: close, or wait for the next request."""
+        """Close, or wait for the next request, as the whole response is written."""
         self._dropped = 0 if self._body is None or closes else self._body.left
         watch_end(self.watch)
         self.is_answering = self.has_begun = self._is_sized = False
@@ -156,7 +156,7 @@ cdef class Http1Exchange(ReceivedExchange):
         (<Engine>self.link).abort()
         return 0
 
-    # The flush that makes room notifies the application.
+    # Room for output
 
     cdef bint is_full(self) except -1:
         return self.is_stuck or (<Engine>self.link).output.size() > STREAM_ROOM
@@ -168,7 +168,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return (<Engine>self.link).unsent_output()
 
     cdef int await_room(self) except -1:
-        # The flush that makes room tells the application.
+        # Nothing to do: the flush that makes room notifies the application.
         return 0
 
     # The body
@@ -179,7 +179,7 @@ cdef class Http1Exchange(ReceivedExchange):
             return 0
         self.is_deciding = False
         if self._body is None:
-            # Decided within `head_came`, where the request continues.
+            # This is called within `head_came`, whose caller continues the request.
             return 0
         self._begin_body()
         self.go_on()
@@ -194,10 +194,10 @@ cdef class Http1Exchange(ReceivedExchange):
         self.is_body_held = is_held
         if self.is_tunnel:
             self.rested_ns = now_ns()
-            # The peer may leave while none of its bytes are read.
+            # The check detects a peer that disconnects while none of its bytes are read.
             return self.wait_by(self.rested_ns + HELD_NS) if is_held else self.go_on()
         if is_held:
-            # The application may take the body at any time.
+            # The peer has no deadline while the application pauses the reading.
             self.due_ns = 0
             return 0
         self._body_began_ns = now_ns()
@@ -215,7 +215,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return watch_end(self.watch)
 
     cdef int send(self, bytes data) except -1:
-        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        """Queue bytes for the output, which is sent at the end of the present read, or in the next turn of the loop."""
         cdef Engine engine = <Engine>self.link
         if engine.is_closed:
             return 0
@@ -223,7 +223,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return engine.written()
 
     cdef bint takes_more(self) except -1:
-        """Return whether further bytes may be taken now, of requests or of a tunnel."""
+        """Return whether more input may be processed now, of requests or of a tunnel."""
         if self.is_stuck or (<Engine>self.link).is_closed or self.is_deciding:
             return False
         if self.is_tunnel:
@@ -233,7 +233,7 @@ cdef class Http1Exchange(ReceivedExchange):
     # Bytes in
 
     cdef int leave_ahead(self, Py_ssize_t size) except -1:
-        """Leave bytes in the stream until it is their turn."""
+        """Leave bytes in the stream until they may be processed; stop reading if they are many."""
         if self.is_stuck or size > AHEAD_BYTES:
             (<ByteStream>self.below()).hold_input()
         else:
@@ -247,13 +247,13 @@ cdef class Http1Exchange(ReceivedExchange):
         stream = <ByteStream>self.below()
         if self._has_ahead:
             self._has_ahead = False
-            # Within a read, the read takes them.
+            # A read that is in progress processes them itself.
             if not self.engine().is_reading:
                 stream.hold_input()
         return stream.release_input()
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
-        """Take requests from these bytes; return the number taken. The rest is an incomplete part, or waits."""
+        """Parse requests from these bytes; return the number of consumed bytes. The caller presents the rest again."""
         cdef Engine engine = <Engine>self.link
         cdef Py_ssize_t at = 0, taken = 1
         try:
@@ -269,7 +269,7 @@ cdef class Http1Exchange(ReceivedExchange):
                 else:
                     taken = self._take_body(self._body, data + at, size - at)
                 at += taken
-                # A request may cost far more than a message of another protocol.
+                # The clock is read after each request, which may cost far more than a message of another protocol.
                 if self.head is None and taken and at < size and engine.has_to_wait():
                     return at
         except RequestRefusedError as error:
@@ -281,14 +281,14 @@ cdef class Http1Exchange(ReceivedExchange):
         return at
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1:
-        """Take a head, and ask whether the request may come; return 0 if the head is incomplete."""
+        """Parse a head and pass it to the application; return the consumed bytes, 0 if the head is incomplete."""
         cdef Http1Head head
         cdef Py_ssize_t whole
         cdef int64_t most
-        # A head that is refused, or does not come in time, is not parsed to its end.
+        # Kept for the answer to a head that is malformed or late, which is not parsed to its end.
         self._is_head = size >= 5 and memcmp(data, b"HEAD ", 5) == 0
         if data[0] == b"\r" and not self._had_empty_line:
-            # One empty line before a request is ignored (RFC 9112, section 2.2): old clients end a body with it.
+            # One empty line before a request is ignored (RFC 9112, section 2.2), as old clients send it after a body.
             if size > 1 and data[1] != b"\n":
                 raise RequestRefusedError(400, "the request does not begin with a method")
             self._had_empty_line = size > 1
@@ -304,7 +304,7 @@ cdef class Http1Exchange(ReceivedExchange):
         watch_begin(self.watch, head)
         most = self.application.head_came(self)
         if (<Engine>self.link).is_closed or self.is_answering or self.head is not head:
-            # The request was answered at once.
+            # The application has answered the request already.
             return whole
         if 0 <= head.content_length <= size - whole and head.content_length <= most and not (
             self.is_deciding or self.takes_parts
@@ -316,7 +316,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return whole
 
     cdef int _await_body(self, Http1Head head, int64_t most) except -1:
-        """Wait for the body of a request; a request whose body is taken in parts is handed over now."""
+        """Prepare for the body of a request; if the body is read in parts, pass the request to the application now."""
         self._body = BodyReader(head.content_length, most, self.limits)
         self.has_rest = True
         self.application.body_awaited(self)
@@ -326,10 +326,10 @@ cdef class Http1Exchange(ReceivedExchange):
         return self._begin_body()
 
     cdef int _begin_body(self) except -1:
-        """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
+        """Start reading the body; if it is read in parts or empty, pass the request to the application now."""
         cdef Http1Head head = <Http1Head>self.head
         if self.asks_later:
-            # Held like a part that waits for the application; the client may still send the body.
+            # The reading is paused until the application asks for the body; the client may send it anyway.
             self.is_body_held = True
             self.due_ns = 0
         else:
@@ -344,7 +344,7 @@ cdef class Http1Exchange(ReceivedExchange):
         return 0
 
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1:
-        """Take a part of the body; hand the request over once it is whole."""
+        """Read a part of the body; pass the request to the application once the body is complete."""
         cdef Py_ssize_t before = len(body.content)
         cdef Py_ssize_t taken = body.take(data, min(size, PART_BYTES) if self.takes_parts else size)
         if self.takes_parts:
@@ -359,7 +359,7 @@ cdef class Http1Exchange(ReceivedExchange):
             self._body_came()
             self.hand_over(body.value())
         elif len(body.content) > before:
-            # Lines before chunks and trailers defer nothing: a peer could send them byte by byte for hours.
+            # Only content defers the deadline. With chunk lines and trailers a peer could do it for hours, byte by byte.
             self._put_off_body(body)
             self.application.body_grew(self, len(body.content))
         return taken
@@ -368,13 +368,13 @@ cdef class Http1Exchange(ReceivedExchange):
         return self.wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total, self.life.patience_ns))
 
     cdef int hand_over(self, bytes body) except -1:
-        # While the request is answered, the application's time runs.
+        # The peer has no deadline while the application answers.
         if not self.takes_parts:
             self.due_ns = 0
         return ReceivedExchange.hand_over(self, body)
 
     cdef int _refuse(self, object error) except -1:
-        """Answer a request that is refused, and close; the answer to a HEAD has no body (RFC 9110, section 9.3.2)."""
+        """Answer a refused request, and close. The answer to HEAD has no body (RFC 9110, section 9.3.2)."""
         cdef Engine engine = <Engine>self.link
         cdef bytes lines, content
         cdef bint is_head = self._is_head if self.head is None else self.head.verb == VERB_HEAD
@@ -391,24 +391,24 @@ cdef class Http1Exchange(ReceivedExchange):
         return self.cut()
 
     cdef int _body_came(self) except -1:
-        """The whole body came, or no more of it is read."""
+        """Stop reading the body: it is complete, or the rest is not wanted."""
         self._body = None
         self.has_rest = False
         return 0
 
     cdef int _forget_head(self) except -1:
-        """Forget the request: it is answered, or refused."""
+        """Forget the request, as it is answered or refused."""
         self.head = None
         return self._body_came()
 
     # Time
 
     cdef int give_time(self, uint64_t span_ns) except -1:
-        """Start the peer's time for its next step."""
+        """Set the deadline of the peer's next step to `span_ns` from now."""
         return self.wait_until(now_ns() + span_ns)
 
     cdef int wait_until(self, uint64_t due_ns) except -1:
-        """Let the peer's time end at this instant, 0: it has no end."""
+        """Set the deadline of the peer's next step; 0: none."""
         self.due_ns = due_ns
         return self.look_by(due_ns)
 
@@ -419,15 +419,15 @@ cdef class Http1Exchange(ReceivedExchange):
         return 0 if due_ns == 0 or self.due_ns and self.due_ns <= due_ns else self.wait_until(due_ns)
 
     cdef str count_messages(self):
-        # HTTP/1.1 has one request at a time.
+        # There is no limit to check, as HTTP/1.1 has one request at a time.
         return None
 
     cdef int note_refused(self, bint is_faulty) except -1:
-        # A client has one request at a time, so its refusals are as fast as their answers.
+        # Refusals of faulty requests need no budget: a client can send the next request only after the answer.
         return 0 if is_faulty else self.engine().note_unanswered()
 
     cdef int refuse_late(self) except -1:
-        """Refuse a request that did not come in time."""
+        """Refuse a request that did not arrive in time."""
         return self._refuse(RequestRefusedError(408, "the request did not come in time"))
 
     cdef int refuse_rest(self, str text) except -1:

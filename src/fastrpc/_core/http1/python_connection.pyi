@@ -7,32 +7,32 @@ from fastrpc._core.http1.connection import HttpConnection
 
 @final
 class PythonApplication(HttpApplication):
-    """Passes requests on to their connection, in Python."""
+    """The application that passes requests to the methods of their connection, in Python."""
 
 class PythonHttpConnection(HttpConnection):
     """The server's side of one HTTP/1.1 connection; a subclass in Python answers its requests."""
 
     def __init__(self, limits: RequestLimits) -> None: ...
     def on_connected(self) -> None:
-        """Learn that the connection has begun; `abort` refuses it."""
+        """Handle the begin of the connection; `abort` refuses it."""
 
     def on_head(self, head: RequestHead) -> int:
-        """Return the most bytes of a body that this request may have.
+        """Return the limit for the body of this request, in bytes.
 
         Raises:
-            RequestRefusedError: it is refused before its body came; the connection closes.
+            RequestRefusedError: the request is refused before its body is read; the connection closes.
         """
 
     def on_request(self, head: RequestHead, body: bytes) -> None:
         """Answer a request, now or later, by `respond`."""
 
     def on_lost(self) -> None:
-        """Learn that the connection is gone and needs no answer any more."""
+        """Handle the end of the connection. No further answer is needed."""
 
     def respond(
         self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, closes: bool = False
     ) -> None:
-        """Answer the request that was handed over last. A HEAD request gets no body.
+        """Answer the request that was passed to `on_request` last. The answer to a HEAD request has no body.
 
         Raises:
             RuntimeError: no request waits for an answer.

@@ -4,7 +4,7 @@
 
     HttpConnection ──► PythonApplication ──► on_head, on_request        respond ──► Exchange.answer
 
-A refusal is a text. A body comes whole.
+A refusal is answered with a plain text. A body is passed to the application as a whole.
 """
 
 cimport cython
@@ -17,7 +17,7 @@ from fastrpc._core.http1.connection cimport HttpConnection
 
 @cython.final
 cdef class PythonApplication(HttpApplication):
-    """Passes requests on to their connection, in Python."""
+    """The application that passes requests to the methods of their connection, in Python."""
 
     cdef int64_t head_came(self, Exchange exchange) except? -2:
         return (<object>exchange.engine()).on_head(exchange.head)
@@ -60,10 +60,10 @@ cdef class PythonHttpConnection(HttpConnection):
         self.exchange.application = APPLICATION
 
     def on_connected(self):
-        """The connection has begun."""
+        """Handle the begin of the connection."""
 
     def on_head(self, RequestHead head not None):
-        """Return the most bytes of a body that this request may have."""
+        """Return the limit for the body of this request, in bytes."""
         return 0
 
     def on_request(self, RequestHead head not None, bytes body not None):
@@ -71,10 +71,10 @@ cdef class PythonHttpConnection(HttpConnection):
         raise NotImplementedError(f"{type(self).__name__} does not implement on_request()")
 
     def on_lost(self):
-        """Handle that the connection has ended, and needs no further answer."""
+        """Handle the end of the connection. No further answer is needed."""
 
     def respond(self, int status, fields, bytes body not None, *, bint closes=False):
-        """Answer the request that was handed over last."""
+        """Answer the request that was passed to `on_request` last."""
         self.exchange.answer(status, field_lines(fields), body, closes)
 
     cdef int connected(self) except -1:

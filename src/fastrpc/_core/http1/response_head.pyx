@@ -1,4 +1,4 @@
-"""The head of a response: its first lines, its fields, and its length; the head that ends the handshake of a WebSocket."""
+"""The head of a response: its status line, fields and length; the response to the handshake of a WebSocket."""
 
 import base64
 import hashlib
@@ -8,18 +8,18 @@ from libc.string cimport memcpy
 
 from fastrpc._core.exchange.response_parts cimport SIZE_DIGITS, phrases, put_digits, response_date
 
-# Appended by a server to the key of a handshake (RFC 6455, section 1.3).
+# The text that a server appends to the key of a handshake (RFC 6455, section 1.3).
 cdef str KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 cdef bytes LENGTH = b"Content-Length: "
 cdef bytes LINE_END = b"\r\n"
-# The first lines of responses by status, and the Date that they have.
+# The first lines of responses by status (`first_lines_of`), and the Date in them.
 cdef dict first_lines = {}
 cdef bytes first_lines_date = None
 
 
 cdef bytes first_lines_of(int status):
-    """Return the status line and the field Date, with their line ends."""
+    """Return the status line and the line of Date, each with its line end."""
     global first_lines_date
     cdef bytes date = response_date()
     if date is not first_lines_date:
@@ -33,13 +33,13 @@ cdef bytes first_lines_of(int status):
 
 
 cdef char* put(char* at, bytes part) noexcept:
-    """Copy a part; return the address of the next one."""
+    """Copy a part to an address; return the address after it."""
     memcpy(at, PyBytes_AS_STRING(part), <size_t>PyBytes_GET_SIZE(part))
     return at + PyBytes_GET_SIZE(part)
 
 
 cdef int write_head(WriteBuffer out, bytes first, bytes lines, bytes connection, Py_ssize_t body_size) except -1:
-    """Write a response up to its body; -1 as its size: it has neither a body nor a length."""
+    """Write the head of a response. With -1 as `body_size` it gets no Content-Length, as it has no body."""
     cdef char[SIZE_DIGITS] digits
     cdef Py_ssize_t total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
     cdef int count = put_digits(digits + SIZE_DIGITS, body_size) if body_size >= 0 else 0

@@ -8,14 +8,14 @@ class Http2Connection:
     def is_closed(self) -> bool: ...
     @property
     def closed_code(self) -> int:
-        """The error code by which this side ended the connection; -1 before."""
+        """The error code with which this side ended the connection, before that -1."""
 
     @property
     def closed_text(self) -> str | None: ...
     @property
     def stream_pool_left(self) -> int:
-        """Bytes that streams may still borrow, for messages larger than their window and for windows that grow."""
+        """The bytes that streams may still borrow, for messages larger than their windows and for growing windows."""
 
     @property
     def growth_left(self) -> int:
-        """The bytes of the pool that windows may take."""
+        """The bytes of the pool by which windows may still grow."""

@@ -1,19 +1,19 @@
-"""A connection of HTTP/2, of either side: frames into hooks, orders into frames, all rules in between.
+"""An HTTP/2 connection of a client or a server: it calls hooks for received frames, and writes frames for its user.
 
 ::
 
     take ─────► Http2Parser ──► HEADERS: HpackDecoder ──► on_head, on_trailers
-                   │            DATA ──► windows ───────► on_data, or into place: sink_for, on_placed
+                   │            DATA ──► windows ───────► on_data, or direct: sink_for, on_placed
                    │            RST_STREAM, GOAWAY ─────► on_reset, on_goaway
                    │            SETTINGS, PING, WINDOW_UPDATE: handled here
                    └─► a broken rule, a budget used up ─► on_stream_violation, RST_STREAM; on_violation, GOAWAY, the end
 
     send_head, send_message, send_trailers, reset ──► Http2Sender ──► pump ──► the byte stream
 
-A side of gRPC is its `StreamHandler`, which holds it: the side implements the hooks and gives the orders. The engine above
-both has the life of the connection, the time and the byte stream; the engine's output is the sender of this object. All
-frames of a read, or of a turn of the loop, share one write. A unary exchange crosses six times between the two: on_head,
-on_data; send_head, send_message, send_trailers; on_over.
+The user of the connection, a client's or a server's side of gRPC, is its `StreamHandler`: it holds the connection,
+implements the hooks and calls the methods. The engine, which holds both, has the life of the connection, the time and the
+byte stream; its output is the sender of this object. All frames of a read, or of a turn of the loop, share one write. A
+unary call needs six calls between the two: on_head, on_data; send_head, send_message, send_trailers; on_over.
 """
 
 cimport cython
@@ -37,9 +37,9 @@ from fastrpc._core.wire.growth cimport open_window_pool
 from fastrpc._core.wire.silence cimport PEER_IS_GONE, forgive_silence
 
 cdef enum:
-    # The streams that a client opens before it knows the server's limit, as grpc-go does.
+    # The most streams that a client opens before it knows the server's limit, as in grpc-go.
     FIRST_STREAMS = 100
-    # Bytes of fields whose decoding and checks take as long as a message.
+    # The bytes of fields that take as long to decode and check as a message.
     HEAD_SHARE = 1_024
 
 
@@ -49,12 +49,12 @@ cdef class Http2Connection:
 
     @property
     def stream_pool_left(self):
-        """Bytes that streams may still borrow."""
+        """The bytes that streams may still borrow from the pool."""
         return self.incoming.flow.pool.left
 
     @property
     def growth_left(self):
-        """The bytes of the pool that windows may take."""
+        """The bytes of the pool by which windows may still grow."""
         return self.incoming.flow.pool.growth_left
 
     # The life
@@ -73,7 +73,7 @@ cdef class Http2Connection:
     cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1:
         self.control.silence.interval_ns = <uint64_t>(interval * 1e9)
         self.control.silence.timeout_ns = <uint64_t>(timeout * 1e9)
-        # As for native: half of the announced distance, although HTTP/2 does not announce it.
+        # Half of the interval, as in the native protocol, although HTTP/2 does not announce it to the peer.
         self.control.ping_gap_ns = <uint64_t>(minimum_interval * 5e8)
         return 0
 
@@ -125,7 +125,7 @@ cdef class Http2Connection:
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
         cdef Http2Frame frame
         cdef Py_ssize_t at = 0, taken
-        # Held: a hook may order the end.
+        # A reference, as a hook may end the connection.
         cdef Engine engine = self.engine()
         while at < size and not self.is_closed:
             taken = self.incoming.parse(data + at, size - at, &frame, engine.now)
@@ -137,7 +137,7 @@ cdef class Http2Connection:
             if frame.kind == KIND_NOTHING:
                 continue
             _take_frame(self, &frame)
-            # No `-=`, which would take a reference first.
+            # Not `-=`, for which Cython would add a reference to the engine.
             engine.messages_left = engine.messages_left - 1
             if engine.messages_left < 0 and at < size and engine.has_to_wait():
                 self.incoming.note_rest(0, engine.now)
@@ -268,11 +268,11 @@ cdef class Http2Connection:
         cdef FlowControl flow = self.incoming.flow
         cdef int64_t left = flow.pool.left
         self.took(stream, size - <Py_ssize_t>flow.repay(&stream.windows, size))
-        # Most messages got no grant: then the pool has none for waiting ones.
+        # Most messages were not granted beyond the window. Then the pool has not changed.
         return 0 if flow.waiting is None or flow.pool.left == left else self.grant_waiting()
 
     cdef int grant_waiting(self) except -1:
-        # A stream that still has to wait takes its place again: all later ones wait, too.
+        # If a stream still has to wait, it and all later streams are queued again, in order.
         for stream in self.incoming.flow.take_waiting():
             (<StreamHandler>self.holder).grant_rest(<Http2Stream>stream, False)
         return 0
@@ -327,11 +327,11 @@ cdef class Http2Connection:
         if self.is_closed:
             return 0
         if self.stream_below() is not NULL and (<ByteStream>self.stream_below()).waits_for_turn():
-            # Received bytes wait for their turn: they prove that the peer lives.
+            # Received bytes wait to be processed, which proves that the peer is alive.
             engine.received_ns = now
         if self.control.check(now, engine.received_ns, &due) == PEER_IS_GONE:
             text = f"nothing came for {(now - engine.received_ns) / 1e9:.1f} s, a ping included"
-            # A peer that stood still learns which of its requests were not taken.
+            # If the peer was only suspended, GOAWAY tells it which of its requests were not processed.
             self.control.say_goodbye(CODE_NONE, text)
             self.end(CODE_NONE, text, False)
             engine.abort()
@@ -346,13 +346,13 @@ cdef bint _is_stuck(Http2Connection http2) noexcept:
 
 
 cdef bint _may_lend(Http2Connection http2) noexcept:
-    """Return whether windows may grow. Messages that wait for the pool have priority."""
+    """Return whether windows may grow; not while messages wait for the pool."""
     return http2.incoming.flow.waiting is None and (<StreamHandler>http2.holder).may_lend()
 
 
 @cython.nonecheck(False)
 cdef int _sent(Http2Connection http2, Http2Stream stream) except -1:
-    """Note a written frame of a stream, perhaps its last one, and flush it."""
+    """Request a flush for a written frame of a stream, which may have ended the stream."""
     if stream.is_ended_by_us:
         _is_over(http2, stream)
     return http2.written()
@@ -360,7 +360,7 @@ cdef int _sent(Http2Connection http2, Http2Stream stream) except -1:
 
 @cython.nonecheck(False)
 cdef int _is_over(Http2Connection http2, Http2Stream stream) except -1:
-    """Notify the side, once, of a stream that both sides have ended."""
+    """If both sides have ended a stream, notify the user, once."""
     if not (stream.is_known and stream.is_ended_by_us and stream.is_ended_by_peer):
         return 0
     stream.is_known = False
@@ -389,7 +389,7 @@ cdef int _take_headers(Http2Connection http2, Http2Frame* frame) except -1:
     cdef Http2Stream stream
     cdef Engine engine
     cdef int kind
-    # Decoded in any case: the table of the connection has to stay in step, whatever becomes of the stream.
+    # Decoded in any case, even if the stream is refused: the table of the connection has to stay in step.
     cdef HeaderBlock block = http2.incoming.decoder.decode(frame.data, frame.size, &violation)
     if block is None:
         return _violate(http2, &violation)
@@ -416,7 +416,7 @@ cdef int _take_headers(Http2Connection http2, Http2Frame* frame) except -1:
 
 
 cdef int _refuse(Http2Connection http2, uint32_t id, HeaderBlock block, Violation* violation) except -1:
-    """Answer HEADERS that come at the wrong time, or for a stream beyond the limit."""
+    """Handle HEADERS that arrive at the wrong time, or for a stream beyond the limit."""
     if violation.rule == RULE_NONE:
         return _drop_late(http2, id, -1)
     if violation.rule != RULE_STREAM_LIMIT:
@@ -438,7 +438,7 @@ cdef int _take_data(Http2Connection http2, Http2Frame* frame) except -1:
     stream = http2.incoming.data_stream
     if not http2.incoming.parser.is_within():
         http2.incoming.data_stream = None
-    # A stream that was reset meanwhile has ended.
+    # The stream may have been reset since the frame began.
     if stream is not None and not stream.is_ended_by_peer and (frame.size or frame.ends_stream):
         if http2.streams.take_data(stream, frame.size, frame.ends_stream, &violation) < 0:
             _violate_stream(http2, stream.id, &violation)
@@ -458,7 +458,7 @@ cdef int _take_reset(Http2Connection http2, Http2Frame* frame) except -1:
     http2.engine().note_unanswered()
     http2.sender.drop_unsent(stream)
     http2.streams.reset(stream, False)
-    # Counted before the stream has any effect.
+    # Counted before `on_reset`, as the budget may end the connection.
     http2.note_idle_work()
     if http2.is_closed or not stream.is_known:
         return 0
@@ -480,7 +480,7 @@ cdef int _take_control(Http2Connection http2, Http2Frame* frame) except -1:
         http2.engine().note_unanswered()
         done = http2.control.take_ping(frame, http2.instant(), _is_stuck(http2), &violation)
     elif frame.violation.rule:
-        # PRIORITY. A stream that is idle cannot be reset.
+        # PRIORITY. On an idle stream it ends the connection, as an idle stream cannot be reset.
         return _violate(http2, &frame.violation) if http2.streams.find(frame.stream) is None else (
             _violate_stream(http2, frame.stream, &frame.violation)
         )
@@ -514,7 +514,7 @@ cdef int _violate(Http2Connection http2, const Violation* violation) except -1:
 
 
 cdef int _violate_stream(Http2Connection http2, uint32_t id, const Violation* violation) except -1:
-    """Reset a stream for a broken rule, or answer a frame of an ended stream; end the connection for other rules."""
+    """Send RST_STREAM for a broken rule, even on an ended stream; end the connection if the rule demands it."""
     cdef Http2Stream stream
     if ends_connection(violation.rule):
         return _violate(http2, violation)
@@ -534,7 +534,7 @@ cdef int _violate_stream(Http2Connection http2, uint32_t id, const Violation* vi
 
 
 cdef int _drop_late(Http2Connection http2, uint32_t id, Py_ssize_t size) except -1:
-    """Drop a frame that an honest peer may have sent too late; too many such frames are a flood."""
+    """Drop a frame that the peer may have sent before it knew the end of the stream; limit the number of such frames."""
     cdef Violation violation
     http2.engine().note_unanswered()
     return 0 if http2.control.drop_late(id, size, http2.instant(), &violation) == 0 else _violate(http2, &violation)

@@ -1,4 +1,4 @@
-"""The instants of the exchanges of one connection of HTTP/2: drawn in the `.pyx`."""
+"""The deadlines of the exchanges of one HTTP/2 connection, in a heap."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -8,30 +8,30 @@ from fastrpc._core.exchange.received_exchange cimport ReceivedExchange
 
 cdef class TimedExchange(ReceivedExchange):
     cdef:
-        # The latest instant of the next check of the exchange, 0: none. Its place in the heap, if it has an instant.
+        # When the exchange is checked next at the latest, 0: never; if it is checked, its index in the heap.
         uint64_t due_ns
         Py_ssize_t place
 
-    # Compare its instants with now; return the next one, 0: none.
+    # Check the deadlines of the exchange; return the next one, 0: none.
     cdef uint64_t check(self, uint64_t now) except? 0
 
 
 @cython.final
 cdef class ExchangeTimes:
     cdef:
-        # A heap: no exchange is due before the exchange at half its place. Each has an instant, and its stream is open.
+        # A binary heap by `due_ns`, with the earliest exchange first. Each has a `due_ns` above 0 and an open stream.
         list _heap
 
-    # Schedule a check of an exchange for an instant, 0: for none. An earlier instant stays.
+    # Schedule a check of an exchange, unless one is scheduled earlier; 0: none.
     cdef int put(self, TimedExchange exchange, uint64_t due_ns) except -1
 
-    # Forget the instant of an exchange, whose stream is over.
+    # Remove an exchange, if it is scheduled.
     cdef int remove(self, TimedExchange exchange) except -1
 
     # Remove and return the exchanges that are due.
     cdef list take_due(self, uint64_t now)
 
-    # Return the earliest instant, 0: no exchange has one.
+    # Return when the first exchange is due, 0 if none is scheduled.
     cdef inline uint64_t first_ns(self) except? 0:
         return (<TimedExchange>self._heap[0]).due_ns if self._heap else 0
 

@@ -1,11 +1,11 @@
-"""The instants of the exchanges of one connection of HTTP/2: a check looks only at due exchanges.
+"""The deadlines of the exchanges of one HTTP/2 connection, in a heap, so that a check visits only due exchanges.
 
 ::
 
     wait_by, look_by ──► put ──► a heap, the earliest exchange first
-    check of the connection ──► take_due ──► TimedExchange.check ──► its next instant ──► put
+    check of the connection ──► take_due ──► TimedExchange.check ──► its next deadline ──► put
 
-Thousands of streams of events have an instant each. The connection has one timer, for the first of them.
+A connection may have thousands of streams of events, each with a deadline. It has one timer, for the first deadline.
 """
 
 cimport cython
@@ -14,20 +14,20 @@ from fastrpc._core.link.contract cimport lacking
 
 
 cdef class TimedExchange(ReceivedExchange):
-    """A request with an instant among the instants of its connection."""
+    """A request whose deadlines are in the heap of its connection."""
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
         # A tunnel is checked with its request.
         return self.look_by(due_ns)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare the instants of the request and its response with now; return the next one, 0 = none."""
+        """Check the deadlines of the request and its response; return the next one, 0 = none."""
         raise lacking(self, "check")
 
 
 @cython.final
 cdef class ExchangeTimes:
-    """The instants of the exchanges of one connection."""
+    """The deadlines of the exchanges of one connection."""
 
     def __cinit__(self):
         self._heap = []
@@ -65,7 +65,7 @@ cdef class ExchangeTimes:
         return found
 
     cdef int _rise(self, TimedExchange exchange) except -1:
-        """Move an exchange before the exchanges that are due later."""
+        """Move an exchange up in the heap, before the exchanges that are due later."""
         cdef Py_ssize_t place = exchange.place, above
         cdef TimedExchange parent
         while place > 0:
@@ -78,7 +78,7 @@ cdef class ExchangeTimes:
         return self._move(exchange, place)
 
     cdef int _sink(self, TimedExchange exchange) except -1:
-        """Move an exchange after the exchanges that are due earlier."""
+        """Move an exchange down in the heap, after the exchanges that are due earlier."""
         cdef Py_ssize_t place = exchange.place, below = 2 * place + 1
         cdef Py_ssize_t count = len(self._heap)
         cdef TimedExchange child

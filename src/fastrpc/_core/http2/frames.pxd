@@ -25,7 +25,7 @@ cdef enum:
     FIRST_TABLE_BYTES = 4096
 
 cdef enum Rule:
-    # The rules that a peer can break; `frames.pyx` has their table. 0: none is broken.
+    # The rules that a peer can break, with their table in `frames.pyx`; RULE_NONE: no rule is broken.
     RULE_NONE = 0
     # Frames.
     RULE_PREFACE
@@ -105,14 +105,14 @@ cdef enum Rule:
 
 
 cdef struct Violation:
-    # The broken rule; the number found and the number allowed, if the rule's text has them.
+    # The broken rule; the received and the allowed number, if the rule's text has them.
     int rule
     int64_t found
     int64_t allowed
 
 
 cdef inline int violated(Violation* violation, int rule, int64_t found=0, int64_t allowed=0) noexcept nogil:
-    """Note a broken rule; return -1, as a parser that stops there does."""
+    """Store a broken rule in `violation`; return -1, for parsers to return."""
     violation.rule = rule
     violation.found = found
     violation.allowed = allowed
@@ -129,7 +129,7 @@ cdef int error_code(int rule) except -1
 cdef str violation_text(const Violation* violation)
 
 cdef enum SettingId:
-    # RFC 9113, section 6.5.2; RFC 8441. Others are ignored.
+    # RFC 9113, section 6.5.2; RFC 8441. Other settings are ignored.
     SETTING_HEADER_TABLE = 1
     SETTING_PUSH = 2
     SETTING_STREAMS = 3
@@ -144,7 +144,7 @@ cdef enum:
 
 cdef class Http2Settings:
     cdef:
-        # The values of one side that apply now; values without a limit are 2 ** 32 - 1.
+        # The present values of one side. 2 ** 32 - 1 means no limit.
         readonly uint32_t header_table_bytes
         readonly uint32_t streams
         readonly uint32_t window_bytes
@@ -153,7 +153,7 @@ cdef class Http2Settings:
         readonly bint allows_push
         readonly bint allows_connect
 
-    # Apply the payload of SETTINGS, whose size is a multiple of 6, from a client or a server. -1: a value breaks a rule.
+    # Apply the payload of SETTINGS from a client or a server; return -1 if its size or a value breaks a rule.
     cdef int apply(self, const char* data, Py_ssize_t size, bint is_of_server, Violation* violation) noexcept
     cdef int _apply_one(self, int id, uint32_t value, bint is_of_server, Violation* violation) noexcept
 
@@ -161,7 +161,7 @@ cdef class Http2Settings:
 @cython.final
 cdef class OwnSettings:
     cdef:
-        # The values that the peer has acknowledged, and payloads that it has not, oldest first.
+        # The values that the peer has acknowledged; the payloads that it has not acknowledged, oldest first.
         readonly Http2Settings acknowledged
         list _sent
         bint _is_server
@@ -169,7 +169,7 @@ cdef class OwnSettings:
     # Write SETTINGS with these numbers and values.
     cdef int send(self, WriteBuffer out, dict changes) except -1
 
-    # Apply the oldest SETTINGS that were not acknowledged. -1: there are none.
+    # Apply the oldest unacknowledged SETTINGS; return -1 if all are acknowledged.
     cdef int acknowledge(self, Violation* violation) except? -1
 
 
@@ -178,7 +178,7 @@ cdef int put_settings_ack(WriteBuffer out) except -1
 
 
 cdef enum Http2Kind:
-    # RFC 9113, section 6. Frames of other kinds are ignored; their owner counts them.
+    # RFC 9113, section 6. The parser ignores frames of other kinds; the connection counts them.
     KIND_DATA = 0
     KIND_HEADERS = 1
     KIND_PRIORITY = 2
@@ -189,7 +189,7 @@ cdef enum Http2Kind:
     KIND_GOAWAY = 7
     KIND_WINDOW_UPDATE = 8
     KIND_CONTINUATION = 9
-    # Bytes that completed no frame: the preface, a part of a header block, padding, the rest of an unknown frame.
+    # The parsed bytes completed no frame: the preface, a part of a header block, padding, the rest of an unknown frame.
     KIND_NOTHING = -1
 
 cdef enum Http2Flag:
@@ -201,39 +201,39 @@ cdef enum Http2Flag:
 
 cdef enum:
     HEAD_BYTES = 9
-    # The bounds of SETTINGS_MAX_FRAME_SIZE: every peer accepts the lower one, and may send it before it reads our
-    # settings.
+    # The lowest and the highest SETTINGS_MAX_FRAME_SIZE. Every peer accepts frames of the lowest size, and may send them
+    # before it reads our settings.
     LEAST_FRAME_LIMIT = 16_384
     MOST_FRAME_LIMIT = 16_777_215
-    # The most bytes of a header block, and its frames of CONTINUATION.
+    # The most bytes of a header block; the most CONTINUATION frames of one.
     BLOCK_LIMIT = 65_536
     CONTINUATION_LIMIT = 8
 
 
 cdef struct Http2Frame:
-    # The head; `kind` is one of Http2Kind, or the number of an unknown kind.
+    # The frame header; `kind` is an Http2Kind, or the number of an unknown kind.
     int kind
     int flags
     uint32_t stream
 
-    # DATA: a part of its content. HEADERS: the whole block. SETTINGS, PING: the payload. GOAWAY: its debug data. They lie in
-    # the parsed bytes, or in the parser until the next frame is parsed.
+    # DATA: a part of the content. HEADERS: the whole block. SETTINGS, PING: the payload. GOAWAY: the debug data. The
+    # pointer is into the parsed bytes, or into the parser, where it is valid until the next frame is parsed.
     const char* data
     Py_ssize_t size
 
-    # DATA: whether this is the first part of its frame; the bytes of the whole frame that count for the windows, with
-    # the first part, 0 with later ones.
+    # DATA: whether this is the first part of the frame; for the first part, the bytes of the whole frame that count for
+    # flow control, otherwise 0.
     bint is_first
     Py_ssize_t flow_bytes
 
-    # Whether it ends the sender's side of the stream; of DATA only the last part does.
+    # Whether the frame ends the sender's side of the stream; set only for the last part of DATA.
     bint ends_stream
 
-    # RST_STREAM, GOAWAY: the error code. WINDOW_UPDATE: the increment. GOAWAY: the last stream that was handled.
+    # RST_STREAM, GOAWAY: the error code. WINDOW_UPDATE: the increment. GOAWAY also: the last processed stream.
     uint32_t number
     uint32_t last_stream
 
-    # A rule that was broken: of the connection after -1, else of this stream.
+    # The broken rule, if any. It is a rule of the connection if `parse` returned -1, otherwise of the frame's stream.
     Violation violation
 
 
@@ -243,26 +243,26 @@ cdef class Http2Parser:
         # Our SETTINGS_MAX_FRAME_SIZE.
         public Py_ssize_t frame_limit
 
-        # Whether the preface and the first SETTINGS are still to come; the received bytes of the preface.
+        # Whether the preface is missing; whether the first SETTINGS are missing.
         bint _awaits_preface
         bint _awaits_settings
 
-        # The DATA frame under way: its missing content and padding, its stream, whether it ends it. For an unknown
-        # frame under way: its missing bytes are `_padding_left`, and its stream is 0.
+        # For a partly received DATA frame: the missing content, the missing padding, its stream, whether it ends the
+        # stream. For a partly received frame of an unknown kind, `_padding_left` has the missing bytes, and the stream is 0.
         Py_ssize_t _data_left
         Py_ssize_t _padding_left
         uint32_t _data_stream
         bint _data_ends_stream
 
-        # The header block under way, _block_stream 0: none. Its bytes so far, its number of CONTINUATION frames, its
-        # HEADERS.
+        # A partly received header block: its bytes so far, its stream (0: there is no such block), the number of its
+        # CONTINUATION frames, its HEADERS.
         WriteBuffer _block
         uint32_t _block_stream
         int _continuations
         Http2Frame _block_frame
 
-    # Parse the next frame, or part of one. Return its size; 0: more bytes are needed, the rest is presented again; -1:
-    # the peer broke a rule of the connection, `frame.violation` has it.
+    # Parse the next frame, or a part of it. Return the number of parsed bytes; 0 if more bytes are needed, so that the
+    # caller presents these again; -1 if the peer broke a rule of the connection, which is in `frame.violation`.
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame) except? -1
     cdef Py_ssize_t _parse_preface(self, const char* data, Py_ssize_t size, Http2Frame* frame) noexcept
     cdef int _check_head(self, Http2Frame* frame, Py_ssize_t length) noexcept
@@ -273,14 +273,14 @@ cdef class Http2Parser:
     cdef int _keep(self, const char* data, Py_ssize_t size) except -1
     cdef int _parse_continuation(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1
 
-    # Take bytes of the DATA frame under way that were received elsewhere; return whether they end the stream.
+    # Count bytes of the present DATA frame that were received directly into a message; return whether they end the stream.
     cdef bint place_data(self, Py_ssize_t size) noexcept
 
-    # Return whether a frame, or a header block, has begun and is not whole.
+    # Return whether a frame or a header block is partly received.
     cdef inline bint is_within(self) noexcept:
         return self._data_left != 0 or self._padding_left != 0 or self._block_stream != 0
 
-    # Return the bytes of the DATA frame under way that are missing, padding aside.
+    # Return the missing content of the present DATA frame, without padding.
     cdef inline Py_ssize_t missing_data(self) noexcept:
         return self._data_left if self._data_stream else 0
 
@@ -299,11 +299,11 @@ cdef inline void store_head(char* place, Py_ssize_t length, int kind, int flags,
     store32_big(place + 5, stream)
 
 
-# Write the head of a frame whose payload follows.
+# Write the header of a frame whose payload follows.
 cdef int put_head(WriteBuffer out, Py_ssize_t length, int kind, int flags, uint32_t stream) except -1
 
-# Write HEADERS around a block: `open_block` before the encoder writes to the buffer, `close_block` with its result behind
-# it. A block above the peer's frame limit is cut into frames of CONTINUATION.
+# Write HEADERS: call `open_block`, let the encoder write the block, then call `close_block` with the result of
+# `open_block`. A block above the peer's frame limit is continued in CONTINUATION frames.
 cdef Py_ssize_t open_block(WriteBuffer out) except -1
 cdef int close_block(WriteBuffer out, Py_ssize_t start, uint32_t stream, int flags, Py_ssize_t frame_limit) except -1
 

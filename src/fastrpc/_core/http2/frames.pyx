@@ -1,21 +1,20 @@
-"""The frames of HTTP/2 (RFC 9113, sections 4 and 6): the parser of both sides, and the frames they send.
+"""The frames of HTTP/2 (RFC 9113, sections 4 and 6): the parser, and the writing of frames, for clients and servers.
 
 ::
 
-    bytes ──► parse ──► head: every rule that it breaks is found before the payload comes
-                          ├── DATA ──► parts, as they come: a frame may be larger than any buffer
+    bytes ──► parse ──► frame header: checked before the payload arrives
+                          ├── DATA ──► parts, as they arrive: a frame may be larger than any buffer
                           ├── HEADERS, CONTINUATION ──► one whole block
                           ├── another kind of the RFC ──► whole, at most 16 KiB
-                          └── an unknown kind ──► its head alone; the rest is skipped
+                          └── an unknown kind ──► its header alone; the rest is skipped
 
-`stream_table` has the rules that need the state of a stream or a window. One table has all rules that a peer can
-break: whether the connection or the stream ends, the error code, the text. Parsers return the number of a rule and
-continue: nothing is raised while frames are parsed, and the owner of a connection looks up its answer here. Codes are
-from RFC 9113; CALM_DOWN marks our bounds against floods. Texts never quote names or values of fields, which may be
-secrets.
+`stream_table` checks the rules that need the state of a stream or a window. The table here has all rules that a peer can
+break, with three facts each: whether the connection or only the stream ends, the error code, the text. Parsers store the
+number of a broken rule and raise nothing; the connection looks up the rule here to answer. The codes are from RFC 9113;
+CALM_DOWN is for our limits against floods. The texts never quote names or values of fields, which may be secrets.
 
-The peer's settings (section 6.5) apply as soon as they are read; ours apply to its output once it has acknowledged
-them, in their order.
+The peer's settings (section 6.5) apply as soon as they are read. Our settings apply to the peer's output in order, as it
+acknowledges them.
 """
 
 cimport cython
@@ -91,7 +90,7 @@ cdef dict TABLE = {
     RULE_BLOCK_SIZE: (CONNECTION, CODE_CALM_DOWN, "a header block has {found} bytes or more, the limit is {allowed}"),
     RULE_CONTROL_SIZE: (CONNECTION, CODE_CALM_DOWN, "a frame of control has {found} bytes, the limit is {allowed}"),
     RULE_SETTINGS_FLOOD: (CONNECTION, CODE_CALM_DOWN, "SETTINGS came more than {allowed} times in a minute"),
-    # As gRPC has it: clients look for this text.
+    # gRPC's text, which clients look for.
     RULE_PING_FLOOD: (CONNECTION, CODE_CALM_DOWN, "too_many_pings"),
     RULE_PING_ANSWERS: (CONNECTION, CODE_CALM_DOWN, "more than {allowed} answers to PING wait to be read"),
     RULE_CREDIT_FLOOD: (CONNECTION, CODE_CALM_DOWN, "WINDOW_UPDATE came {found} times, too often for what was sent"),
@@ -110,7 +109,7 @@ cdef enum:
     STREAM_BITS = 0x7FFFFFFF
     PRIORITY_BYTES = 5
     PING_BYTES = 8
-    # Frames that are awaited whole: settings, debug data.
+    # The most bytes of a frame that is parsed as a whole, such as SETTINGS and GOAWAY.
     CONTROL_LIMIT = 16_384
 
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -224,7 +223,7 @@ cdef class Http2Parser:
         memset(frame, 0, sizeof(Http2Frame))
         frame.kind = KIND_NOTHING
         if self._block_stream == 0:
-            # The last block was handed out.
+            # The last block, if any, was returned to the caller.
             self._block.clear()
         if size == 0:
             return 0
@@ -270,7 +269,7 @@ cdef class Http2Parser:
         return whole
 
     cdef int _check_head(self, Http2Frame* frame, Py_ssize_t length) noexcept:
-        """Find the rules that a head breaks on its own, and by its place in the order of frames."""
+        """Check a frame header: its values, and its place in the order of frames."""
         cdef int kind = frame.kind
         cdef Py_ssize_t needed = length
         if length > self.frame_limit:
@@ -305,7 +304,7 @@ cdef class Http2Parser:
         return violated(&frame.violation, RULE_CONTROL_SIZE, length, CONTROL_LIMIT) if length > CONTROL_LIMIT else 0
 
     cdef int _check_block(self, Http2Frame* frame, Py_ssize_t length) noexcept:
-        """Check the size of a header block as soon as a frame head announces more of it."""
+        """Check the size of a header block with a frame of it that is announced by its frame header."""
         if frame.kind == KIND_CONTINUATION:
             if self._block_stream == 0:
                 return violated(&frame.violation, RULE_LONE_CONTINUATION)
@@ -339,7 +338,7 @@ cdef class Http2Parser:
 
     @cython.nonecheck(False)
     cdef Py_ssize_t _continue_data(self, const char* data, Py_ssize_t size, Http2Frame* frame) noexcept:
-        """Take the present part of DATA, or of an unknown frame."""
+        """Parse the received part of a DATA frame or of an unknown frame."""
         cdef Py_ssize_t content = min(size, self._data_left)
         cdef Py_ssize_t padding = min(size - content, self._padding_left)
         cdef bint has_content = self._data_left != 0
@@ -388,7 +387,7 @@ cdef class Http2Parser:
         return 0
 
     cdef int _keep(self, const char* data, Py_ssize_t size) except -1:
-        """Keep a part of a header block; an empty part cannot be kept in an empty buffer."""
+        """Keep a part of a header block. An empty part is skipped, as an empty buffer cannot reserve 0 bytes."""
         if size:
             memcpy(self._block.reserve(size), data, <size_t>size)
         return 0
@@ -401,7 +400,7 @@ cdef class Http2Parser:
         if is_end:
             frame[0] = self._block_frame
             frame.flags |= FLAG_END_HEADERS
-            # Valid until the next frame is parsed.
+            # This pointer is valid until the next frame is parsed.
             frame.data = self._block.data()
             frame.size = self._block.size
             self._block_stream = 0
@@ -455,7 +454,7 @@ cdef int close_block(WriteBuffer out, Py_ssize_t start, uint32_t stream, int fla
     cdef char* block
     if more:
         out.reserve(more * HEAD_BYTES)
-    # The buffer does not grow any more: its bytes stay in place.
+    # The pointer stays valid, as the buffer does not grow any more.
     block = <char*>out.data() + start + HEAD_BYTES
     for index in range(more, 0, -1):
         part = min(frame_limit, size - index * frame_limit)

@@ -8,21 +8,21 @@ from libc.string cimport memcmp
 # Return the size of the Huffman code of these bytes.
 cdef Py_ssize_t huffman_size(const char* data, Py_ssize_t size) noexcept nogil
 
-# Write the code of these bytes to `out`, which has room for `huffman_size`; return the end.
+# Write the Huffman code of these bytes to `out`, which has room for `huffman_size`; return the end.
 cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept nogil
 
-# Decode a Huffman code to `out`, which has room for `most_decoded(size)`; return the number of bytes. -1: the code has
-# EOS in it, or padding that is longer than 7 bits or no prefix of EOS.
+# Decode a Huffman code to `out`, which has room for `most_decoded(size)`. Return the number of bytes, or -1 if the code
+# contains EOS, or its padding is longer than 7 bits or not a prefix of EOS.
 cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil
 
 
 cdef inline Py_ssize_t most_decoded(Py_ssize_t size) noexcept nogil:
-    """Return the most bytes that a code of `size` bytes is decoded into, 5 bits each, plus one byte written ahead."""
+    """Return the room for decoding a Huffman code of `size` bytes: 5 bits for each byte, and one byte written ahead."""
     return size * 8 // 5 + 2
 
 cdef enum Token:
-    # Names of fields as numbers, so that users of a head compare no texts. Each name of the static table has the number of
-    # its first place among the different ones; more follow. `hpack_tables.pyx` has all names in this order.
+    # The names of fields as numbers, so that users of a head compare no texts: the different names of the static table in
+    # its order, then further names. `header_block.pyx` has the names in the same order.
     TOKEN_OTHER = 0
     TOKEN_AUTHORITY = 1
     TOKEN_METHOD = 2
@@ -61,7 +61,7 @@ cdef enum Token:
 
 cdef enum:
     STATIC_ENTRIES = 61
-    # The bytes that a field costs in the table and in MAX_HEADER_LIST_SIZE beside its name and value.
+    # The bytes that a field counts in a table and for MAX_HEADER_LIST_SIZE, in addition to its name and value.
     FIELD_OVERHEAD = 32
 
 
@@ -70,36 +70,38 @@ cdef class HeaderField:
     cdef:
         readonly bytes name
         readonly bytes value
-        # The number of the name; the place in the static table, 0: not in it.
+        # The token of the name; the index in the static table, 0 if it is not in this table.
         readonly int token
         int static_index
-        # The rule of RFC 9113, section 8.2, that it breaks (Rule).
+        # The rule of RFC 9113, section 8.2, that the field breaks (Rule), or RULE_NONE.
         readonly int rule
-        # Its bytes in a table. Whether it must never be indexed, is a pseudo-header field, or has a name with `-bin`.
+        # The bytes of the field in a table; whether it must never be indexed; whether it is a pseudo-header field; whether
+        # its name ends in `-bin`.
         readonly Py_ssize_t size
         readonly bint is_sensitive
         readonly bint is_pseudo
         readonly bint is_binary
-        # In the table of an encoder: the hash of name and value.
+        # The hash of name and value, set in the table of an encoder.
         uint64_t hash
-        # Kept with the entry by the user of a connection, such as the route of a path. It must not lead back to the
-        # connection. Fields of the static table are shared by all connections and keep none.
+        # An object that the user of a connection attaches, such as the method of a path. It must not refer to the
+        # connection. Fields of the static table have no note, as all connections share them.
         object note
 
 
 @cython.final
 cdef class DynamicTable:
     cdef:
-        # A ring of a power of two, HeaderField or None: `_fields[_inserted - 1 - index & mask]` for index < count.
+        # A ring buffer whose size is a power of two; the field with an index below `count` is at
+        # `_fields[_inserted - 1 - index & mask]`, other items are None.
         list _fields
         Py_ssize_t _inserted
         readonly Py_ssize_t count
 
-        # The bytes of its fields, and their limit: size <= capacity.
+        # The bytes of all fields, and their limit: size <= capacity.
         readonly Py_ssize_t size
         readonly Py_ssize_t capacity
 
-        # Changes with each change of the table; unique among all tables.
+        # A number that is new after each change of the table, and unique among all tables.
         readonly uint64_t generation
 
     cdef int insert(self, HeaderField field) except -1
@@ -107,19 +109,19 @@ cdef class DynamicTable:
     cdef int _evict(self, Py_ssize_t room) except -1
     cdef int _grow(self) except -1
 
-    # Return the place of a field with this hash, name and value, 0 for the newest; -1: no such field.
+    # Return the index of a field with this hash, name and value (of a field with this name), 0 for the newest, or -1.
     cdef Py_ssize_t find(self, uint64_t hash, bytes name, bytes value) noexcept
     cdef Py_ssize_t find_name(self, int token, bytes name) noexcept
 
     cdef inline PyObject* get(self, Py_ssize_t index) noexcept:
-        """Return the field with this index, 0 for the newest: borrowed from the table until its next change."""
+        """Return the field with this index, 0 for the newest, borrowed: it is valid until the table changes."""
         return <PyObject*>PyList_GET_ITEM(self._fields, (self._inserted - 1 - index) & (len(self._fields) - 1))
 
 
-# The fields of the static table: index 1 is at 0.
+# The fields of the static table. The first item has index 1.
 cdef tuple static_fields
 
-# The name of each token, None for 0; the place of its first field in the static table, 0: none.
+# By token: the name, None for token 0; the index of the first field with the name in the static table, 0: none.
 cdef tuple token_names
 cdef int[TOKEN_COUNT] static_places
 
@@ -131,13 +133,13 @@ cdef inline bint is_same(bytes a, bytes b) noexcept:
 # Return the token of a name.
 cdef int token_of(const char* name, Py_ssize_t size) noexcept
 
-# Return the rule that a name breaks (Rule).
+# Return the rule that a name breaks (Rule), or RULE_NONE.
 cdef int name_rule(const char* name, Py_ssize_t size) noexcept
 
-# Make a field from parts that a table or a block has; `rule` is the rule of its name.
+# Make a field whose name was checked already; `rule` is the result for the name.
 cdef HeaderField new_field(bytes name, bytes value, int token, int rule)
 
-# Make a field from a new name.
+# Make a field whose name is not checked yet.
 cdef HeaderField made_field(bytes name, bytes value)
 
 # Attach a note to a field, unless the field is in the static table.
@@ -155,44 +157,44 @@ cdef enum CheckedAs:
 @cython.final
 cdef class HeaderBlock:
     cdef:
-        # The fields in order (HeaderField); for each token the place of the first one, counted from 1, 0: no such
-        # field.
+        # The fields in order (HeaderField); for each token, the position of the first field with it, counted from 1, or 0;
+        # whether there is a field that is not a pseudo-header field.
         readonly list fields
         uint16_t[TOKEN_COUNT] _places
         bint _has_regular
 
-        # The first rule of RFC 9113, section 8, that its fields break (Rule). Whether a field other than gRPC's begins
-        # or ends with a blank, which only gRPC messages may have; whether its content-type is gRPC's, known once
-        # checked.
+        # The first rule of RFC 9113, section 8, that the fields break (Rule); whether the value of a field begins or ends
+        # with a blank, which only gRPC messages may have; whether the content-type is gRPC's, set by `check`.
         readonly int rule
         readonly bint has_blanks
         bint is_of_grpc
 
-        # The kind as which the block was last checked (CheckedAs), and the rule that it breaks as that kind: known
-        # blocks recur.
+        # The result of the last check, which is kept as blocks recur: the kind (CheckedAs) and the broken rule.
         int _checked_as
         int _checked_rule
 
-        # Its content-length, known once it was asked for; -1: it has none.
+        # The content-length, -1: none; whether it was read already.
         int64_t _length
         bint _knows_length
 
-        # Its bytes as MAX_HEADER_LIST_SIZE counts them. Fields beyond the limit are left out.
+        # The bytes of the block as MAX_HEADER_LIST_SIZE counts them; whether they exceed our limit, so that the fields
+        # beyond it are omitted.
         readonly Py_ssize_t size
         readonly bint is_too_large
 
-        # The bytes it was decoded from, and the generation of the table to which they refer; None: it is not kept.
+        # The encoded bytes of a kept block (None: it is not kept), and the generation of the table that they refer to.
         bytes raw
         uint64_t generation
 
-        # An earlier block that differs in grpc-timeout alone, or None. Its note holds for this block, except the timeout.
+        # An earlier block that differs only in grpc-timeout, or None. Its note holds for this block, except the timeout.
         HeaderBlock twin
 
-        # Set by the connection's user; equal blocks are one object and share it. It must not refer to the connection.
+        # An object that the connection's user attaches. Equal blocks are the same object and share it. It must not refer
+        # to the connection.
         public object note
 
-        # The head of requests with this block (a RequestHead), and whether their streams end with it; None: it is not
-        # kept. The bytes that the head adds to `HpackDecoder.known_bytes`.
+        # The head of HTTP requests with this block (a RequestHead), or None; whether such a request has no body; the bytes
+        # that the head adds to `HpackDecoder.known_bytes`.
         object request
         bint request_is_whole
         Py_ssize_t noted_bytes
@@ -204,22 +206,22 @@ cdef class HeaderBlock:
     cdef int _judge(self, HeaderField field) except -1
 
     cdef inline bint has(self, int token) noexcept:
-        """Return whether there is a field with a token."""
+        """Return whether the block has a field with this token."""
         return self._places[token] != 0
 
     # Return the first field with a token, or None.
     cdef HeaderField field(self, int token)
 
-    # Return the rule (Rule) that these fields break as the head of a request or of an answer; sets `is_of_grpc`.
+    # Return the rule (Rule) that the fields break as blocks of this kind (CheckedAs), and set `is_of_grpc`.
     cdef int check(self, int kind) except -1
 
-    # Return the rule (Rule) that these fields break as trailers; `is_of_grpc` says whether the message is of gRPC.
+    # Return the rule (Rule) that the fields break as trailers; `is_of_grpc` says whether the message is gRPC's.
     cdef int check_as_trailers(self, bint is_of_grpc) except -1
     cdef int check_request(self, bint may_connect) except -1
     cdef int check_response(self) except -1
     cdef int check_trailers(self) except -1
 
-    # Return content-length of a block that breaks no rule; -1: it has no such field.
+    # Return the content-length of a block that breaks no rule, or -1 if it has no such field.
     cdef int64_t content_length(self) except? -2
     cdef bint _has_only(self, bint is_request) noexcept
 

@@ -10,25 +10,25 @@ class HeaderField:
     def value(self) -> bytes: ...
     @property
     def token(self) -> int:
-        """The number of the name; 0: it has none."""
+        """The token of the name, 0 if it has none."""
 
     @property
     def rule(self) -> int:
-        """The number of the rule that it breaks; 0: none."""
+        """The number of the rule that the field breaks; 0: none."""
 
     @property
     def size(self) -> int:
-        """Its bytes in a table: name, value, and 32."""
+        """The bytes of the field in a table: name, value, and 32."""
 
     @property
     def is_sensitive(self) -> bool:
-        """Whether it must never be put into a table, not even by an intermediary."""
+        """Whether the field must never be put into a table, not even by a proxy."""
 
     @property
     def is_pseudo(self) -> bool: ...
     @property
     def is_binary(self) -> bool:
-        """Whether its name ends with `-bin`."""
+        """Whether the name ends in `-bin`."""
 
 @final
 class DynamicTable:
@@ -47,11 +47,11 @@ class DynamicTable:
     def capacity(self) -> int: ...
     @property
     def generation(self) -> int:
-        """A number that changes with each change of the table, and that no other table has."""
+        """A number that is new after each change of the table, and unique among all tables."""
 
 @final
 class HeaderBlock:
-    """The decoded fields of one head or of trailers; equal blocks of a connection are one object."""
+    """The decoded fields of one head or of trailers. Equal blocks of a connection are the same object."""
 
     note: object
 
@@ -59,16 +59,16 @@ class HeaderBlock:
     def fields(self) -> list[HeaderField]: ...
     @property
     def rule(self) -> int:
-        """The number of the first rule that its fields break by themselves; 0: none."""
+        """The number of the first rule that the fields break, whatever the kind of the block; 0: none."""
 
     @property
     def has_blanks(self) -> bool:
-        """Whether a value begins or ends with a blank, which messages of gRPC alone may have."""
+        """Whether a value begins or ends with a blank, which only gRPC messages may have."""
 
     @property
     def size(self) -> int:
-        """Its bytes as MAX_HEADER_LIST_SIZE counts them: each field has 32 more than its name and its value."""
+        """The bytes of the block as MAX_HEADER_LIST_SIZE counts them: name, value, and 32 for each field."""
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it is larger than the limit; the fields beyond the limit are left out."""
+        """Whether the block is larger than the limit, so that the fields beyond it are omitted."""

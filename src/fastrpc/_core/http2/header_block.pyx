@@ -1,18 +1,18 @@
 """Header blocks: their fields, HPACK's tables of fields (RFC 7541), and the rules of heads and trailers.
 
-The tables (section 2.3) are the static one and the dynamic one of a direction. A field is checked once, when it is made
-(RFC 9113, section 8.2): its name has to be a token in lower case, its value is as in HTTP/1.1 here, without control
-characters. A block that refers to it by index gets the result of that check. A field that breaks a rule enters the
-table like any other, so that both sides keep the same table.
+There are two tables (section 2.3): the static table, and a dynamic table for each direction. A field is checked once,
+when it is made (RFC 9113, section 8.2): its name must be a token in lower case; its value must have no control
+characters, as in HTTP/1.1. A block that refers to the field by its index uses the result of that check. A field that
+breaks a rule enters the table like any other field, so that both sides keep the same table.
 
-A broken rule of heads (RFC 9113, section 8) makes the message malformed, an error of its stream alone; the table of the
-connection stays in step. Requests are checked more strictly than the RFC demands: if two programs understand a request
-differently, a caller can smuggle a second request past the first program. There is one authority, equal to Host,
-without a user; a path without a fragment; one content-length.
+A block that breaks a rule (RFC 9113, section 8) makes its message malformed. That is an error of the stream alone, as the
+table stays in step. Requests are checked more strictly than the RFC requires: if two programs understand a request
+differently, a caller can smuggle a second request past the first program. A request has one authority, equal to Host,
+without a user name; a path without a fragment; at most one content-length.
 
-The decoder of the Huffman code (section 5.2) takes 11 bits at a time from a 64-bit word: they hold one symbol or two
-short ones. Longer codes are rare; the code is canonical, so comparing with the end of each length finds them. A state
-machine by nibbles has tables of twice the size, and two dependent lookups for each byte.
+The decoder of the Huffman code (section 5.2) looks up 11 bits of a 64-bit word at a time, which hold one symbol or two
+short ones. Longer codes are rare. As the code is canonical, they are found by comparison with the end of each length. A
+state machine by nibbles would need tables of twice the size and two dependent lookups for each byte.
 """
 
 cimport cython
@@ -84,7 +84,7 @@ STATIC = (
     (b"transfer-encoding", b""), (b"user-agent", b""), (b"vary", b""), (b"via", b""), (b"www-authenticate", b""),
 )
 
-# Names whose tokens follow the tokens of the static table.
+# Further names, whose tokens follow those in the static table.
 MORE_NAMES = (
     b":protocol", b"connection", b"keep-alive", b"proxy-connection", b"upgrade", b"te", b"origin", b"grpc-timeout",
     b"grpc-encoding", b"grpc-accept-encoding", b"grpc-status", b"grpc-message", b"grpc-status-details-bin",
@@ -94,7 +94,7 @@ MORE_NAMES = (
 
 cdef uint64_t last_generation = 0
 
-# The tokens by the size of their names; the first token of each size.
+# The tokens, sorted by the size of their names; the position of the first token with each size.
 cdef uint8_t[TOKEN_COUNT] tokens_by_size
 cdef uint8_t[LONGEST_NAME + 2] first_of_size
 
@@ -117,7 +117,7 @@ cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept
         length = lengths[<uint8_t>data[at]]
         word = word << length | codes[<uint8_t>data[at]]
         filled += length
-        # Less than 8 bits stay, and no code is longer than 30: the word never overflows.
+        # Fewer than 8 bits remain and no code is longer than 30 bits, so the word never overflows.
         while filled >= 8:
             filled -= 8
             out[0] = <char>(word >> filled)
@@ -129,14 +129,14 @@ cdef char* huffman_encode(const char* data, Py_ssize_t size, char* out) noexcept
 
 
 cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noexcept nogil:
-    # The next bits, highest first; how many of them belong to the code; further bits are undefined.
+    # The next bits, highest first, of which `filled` are valid; the others are undefined.
     cdef uint64_t word = 0
     cdef int filled = 0, length
     cdef uint32_t entry
     cdef Py_ssize_t at = 0, decoded = 0
     while True:
         if size - at >= 8:
-            # Whole bytes only: bits above `filled` are read again with the next ones, and are the same then.
+            # Only whole bytes are consumed. The bits beyond `filled` are read again with the next bytes, unchanged.
             word |= load64_big(data + at) >> filled
             at += (63 - filled) >> 3
             filled |= 56
@@ -149,7 +149,7 @@ cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noe
             return _decode_end(word, filled, decoded, out)
         entry = lookup[word >> (64 - LOOKUP_BITS)]
         if entry:
-            # There may be no second symbol: then this byte is overwritten.
+            # If there is no second symbol, its byte is overwritten by the next one.
             out[decoded] = <char>entry
             out[decoded + 1] = <char>(entry >> 8)
             length = entry >> 24
@@ -165,11 +165,11 @@ cdef Py_ssize_t huffman_decode(const char* data, Py_ssize_t size, char* out) noe
 
 
 cdef Py_ssize_t _decode_end(uint64_t word, int filled, Py_ssize_t decoded, char* out) noexcept nogil:
-    """Decode the last bits, fewer than the longest code has, one symbol at a time."""
+    """Decode the last bits, which are fewer than in the longest code, one symbol at a time."""
     cdef uint32_t entry
     cdef int length, symbol
     while filled:
-        # Ones after the end: the rest is part of a code, or padding.
+        # Ones follow the end, so that the rest looks up a symbol or equals the padding.
         word |= ~<uint64_t>0 >> filled
         entry = lookup[word >> (64 - LOOKUP_BITS)]
         if entry:
@@ -187,7 +187,7 @@ cdef Py_ssize_t _decode_end(uint64_t word, int filled, Py_ssize_t decoded, char*
 
 
 cdef inline int long_length(uint64_t word) noexcept nogil:
-    """Return the bits of the word's first code, which is longer than the first lookup."""
+    """Return the length of the first code in the word, which has more bits than the lookup table covers."""
     cdef uint32_t top = <uint32_t>(word >> 32)
     cdef int length = LOOKUP_BITS + 1
     while length < LONGEST and top >= ends[length]:
@@ -203,7 +203,7 @@ cdef inline int long_symbol(uint64_t word, int length) noexcept nogil:
 @cython.freelist(64)
 cdef class HeaderField:
     def __repr__(self):
-        # Values may be secrets.
+        # Without the value, which may be a secret.
         return f"<HeaderField {self.name!r}>"
 
 
@@ -239,14 +239,14 @@ cdef class DynamicTable:
         cdef Py_ssize_t place
         while self.count and self.size > room:
             place = (self._inserted - self.count) & (len(self._fields) - 1)
-            # The list has the field until it is replaced.
+            # The borrowed field is valid: the list holds it until it is replaced.
             self.size -= (<HeaderField>PyList_GET_ITEM(self._fields, place)).size
             self.count -= 1
             self._fields[place] = None
         return 0
 
     cdef int _grow(self) except -1:
-        """Double the ring; afterwards the fields are at its start, oldest first."""
+        """Double the ring buffer, and move the fields to its start, oldest first."""
         cdef Py_ssize_t index, count = self.count
         cdef list fields = [None] * (2 * len(self._fields))
         for index in range(count):
@@ -286,7 +286,7 @@ cdef int token_of(const char* name, Py_ssize_t size) noexcept:
         return TOKEN_OTHER
     for at in range(first_of_size[size], first_of_size[size + 1]):
         token = tokens_by_size[at]
-        # The tuple of names keeps them for ever.
+        # The pointer is valid: the tuple of names is never freed.
         if memcmp(PyBytes_AS_STRING(<bytes>token_names[token]), name, size) == 0:
             return token
     return TOKEN_OTHER
@@ -336,7 +336,7 @@ cdef HeaderField new_field(bytes name, bytes value, int token, int rule):
 
 
 cdef HeaderField made_field(bytes name, bytes value):
-    """Make a field from a new name; known names are one object each."""
+    """Make a field whose name is not checked yet; a name with a token becomes the object in `token_names`."""
     cdef const char* text = PyBytes_AS_STRING(name)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
     cdef int token = token_of(text, size)
@@ -397,7 +397,7 @@ cdef class HeaderBlock:
         return 0
 
     cdef int _judge(self, HeaderField field) except -1:
-        """Note the rule that a field breaks, by itself or after the others."""
+        """Set `rule` if a field breaks one, by itself or after the earlier fields."""
         cdef int token = field.token
         if field.rule == RULE_VALUE_EDGE and takes_blanks(token):
             self.has_blanks = True
@@ -424,7 +424,7 @@ cdef class HeaderBlock:
         for index in range(count):
             if PyList_GET_ITEM(self.fields, index) == PyList_GET_ITEM(other.fields, index):
                 continue
-            # The lists have the fields, and are never changed once the blocks are decoded.
+            # The borrowed fields are valid: the lists hold them, and do not change once the blocks are decoded.
             own = <HeaderField>PyList_GET_ITEM(self.fields, index)
             others = <HeaderField>PyList_GET_ITEM(other.fields, index)
             if own.token == others.token == token and own.rule == others.rule:
@@ -436,11 +436,11 @@ cdef class HeaderBlock:
     @cython.nonecheck(False)
     cdef HeaderField field(self, int token):
         cdef int place = self._places[token]
-        # The list has the field, and is never changed once the block is decoded.
+        # The borrowed field is valid: the list holds it, and does not change once the block is decoded.
         return <HeaderField>PyList_GET_ITEM(self.fields, place - 1) if place and token != TOKEN_OTHER else None
 
     cdef bint _has_only(self, bint is_request) noexcept:
-        """Return whether there are no pseudo-header fields of the other kind of head."""
+        """Return whether the block has no pseudo-header field that belongs to the other kind of head."""
         if is_request:
             return self._places[<int>TOKEN_STATUS] == 0
         return not (
@@ -474,7 +474,7 @@ cdef class HeaderBlock:
         cdef HeaderField host = self.field(TOKEN_HOST)
         if self.rule:
             return self.rule
-        # Extended CONNECT (RFC 8441) may not be offered.
+        # `:protocol` is for extended CONNECT (RFC 8441), if our settings offer it.
         if not self._has_only(True) or self._places[<int>TOKEN_PROTOCOL] and not may_connect:
             return RULE_MISPLACED_PSEUDO
         if authority is not None and (
@@ -536,7 +536,7 @@ cdef HeaderBlock begun_with(HeaderBlock base):
 
 
 cdef bint takes_blanks(int token) noexcept:
-    """Return whether the value of a field may begin or end with a blank in gRPC: the fields that frame a message may not."""
+    """Return whether a field may have blanks at the ends of its value in gRPC; not if it frames the message."""
     return not (
         token == TOKEN_HOST or token == TOKEN_CONTENT_LENGTH or token == TOKEN_CONTENT_TYPE or token == TOKEN_TE
         or token == TOKEN_TRANSFER_ENCODING or TOKEN_CONNECTION <= token <= TOKEN_UPGRADE
@@ -544,7 +544,7 @@ cdef bint takes_blanks(int token) noexcept:
 
 
 cdef bint is_type_of_grpc(HeaderField content_type) noexcept:
-    """Return whether a content-type begins with gRPC's content-type, in letters of either case."""
+    """Return whether a content-type begins with application/grpc, ignoring case."""
     if content_type is None or PyBytes_GET_SIZE(content_type.value) < GRPC_TYPE_BYTES:
         return False
     return strncasecmp(PyBytes_AS_STRING(content_type.value), GRPC_TYPE, GRPC_TYPE_BYTES) == 0
@@ -555,7 +555,7 @@ cdef bint is_path(bytes path, bytes method) noexcept:
     cdef Py_ssize_t size = PyBytes_GET_SIZE(path)
     if text[0] != b"/":
         return size == 1 and text[0] == b"*" and method == b"OPTIONS"
-    # No client sends a fragment: a client that does would mean another path than we do.
+    # Clients do not send fragments. A path with one is refused, as it could be understood in two ways.
     return memchr(text, b"#", <size_t>size) is NULL
 
 

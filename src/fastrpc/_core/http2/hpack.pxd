@@ -6,7 +6,7 @@ from fastrpc._core.http2.frames cimport Violation
 from fastrpc._core.http2.header_block cimport DynamicTable, HeaderBlock, HeaderField
 
 cdef enum:
-    # Kept blocks, a power of two.
+    # The number of kept blocks, a power of two.
     KNOWN_BLOCKS = 8
 
 
@@ -15,50 +15,52 @@ cdef class HpackDecoder:
     cdef:
         readonly DynamicTable table
 
-        # The size limit of the table that the peer acknowledged; whether its next block has to begin with a table size
-        # update, since the limit became lower.
+        # The limit for the size of the table, as acknowledged by the peer; whether the limit became lower, so that the
+        # peer's next block has to begin with a table size update.
         readonly Py_ssize_t table_limit
         bint _needs_update
 
-        # The most bytes of a block, as MAX_HEADER_LIST_SIZE counts them.
+        # The limit for the fields of a block, as MAX_HEADER_LIST_SIZE counts them.
         readonly Py_ssize_t list_limit
 
-        # Blocks that changed no table, by a hash of their bytes: HeaderBlock or None; the bytes of their fields.
+        # The kept blocks, which change no table, by a hash of their bytes: HeaderBlock or None.
         list _known
-        # The hashes of the last blocks that were not kept, at the same places; whether some have values.
+        # The hashes of the last blocks that were not kept, by the same hash; whether some kept blocks have literal values.
         uint64_t[KNOWN_BLOCKS] _seen
         bint _knows_values
 
-        # Blocks with a timeout, by their path: HeaderBlock or None.
+        # The last blocks with grpc-timeout, by their path: HeaderBlock or None.
         list _twins
+
+        # The bytes of the fields of all blocks that are kept here, and of their notes.
         readonly Py_ssize_t known_bytes
 
-        # While a block is decoded: its next byte and its end, in the bytes of the caller.
+        # While a block is decoded: pointers to its next byte and its end, in the bytes of the caller.
         const uint8_t* _at
         const uint8_t* _end
         # The last long string that was decoded.
         bytes _large
 
-    # Return the fields of a whole block. None: the peer broke a rule of the connection, and the decoder is of no more use.
+    # Decode a whole block. None: the peer broke a rule of the connection, and the decoder must not be used any more.
     cdef HeaderBlock decode(self, const char* data, Py_ssize_t size, Violation* violation)
 
-    # Apply a table limit that the peer acknowledged.
+    # Apply a limit for the table, once the peer has acknowledged it.
     cdef int limit_table(self, Py_ssize_t limit) except -1
 
     cdef inline int count_note(self, HeaderBlock block, Py_ssize_t size) noexcept:
-        """Count the bytes of a note on a kept block."""
+        """Count the bytes of an object that is attached to a kept block."""
         block.noted_bytes += size
         self.known_bytes += size
         return 0
 
-    # Blocks that came before.
+    # Kept blocks.
     cdef HeaderBlock _find(self, const char* data, Py_ssize_t size)
     cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run)
     cdef int _find_twin(self, HeaderBlock block) except -1
     cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept
     cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1
 
-    # The parts of decoding. For a violation, functions of a number return -1, functions of an object None.
+    # The parts of decoding. If the peer broke a rule, they return -1, or None if they return objects.
     cdef int _decode_updates(self, Violation* violation) except? -1
     cdef int _decode_fields(self, HeaderBlock block, Violation* violation) except? -1
     cdef HeaderField _decode_field(self, Violation* violation)
@@ -69,26 +71,26 @@ cdef class HpackDecoder:
 
 
 cdef enum Indexing:
-    # Inserted into the table; sent in full in each block; sent in full, and never indexed by an intermediary either.
+    # A value is inserted into the table; sent in full in each block; sent in full, and proxies must not index it either.
     INDEXING_TABLE = 0
     INDEXING_NONE = 1
     INDEXING_NEVER = 2
-    # The name is inserted into the table with its first value; later values are sent in full.
+    # The first value is inserted into the table, for its name; later values are sent in full.
     INDEXING_NAME = 3
 
 cdef enum:
-    # Templates whose block an encoder keeps, a power of two.
+    # The number of templates whose encoded block an encoder keeps, a power of two.
     KNOWN_TEMPLATES = 8
 
 
 @cython.final
 cdef class HeaderTemplate:
     cdef:
-        # Names and values of fields that are sent again and again; for each name its token and its Indexing.
+        # The names and values of fields that are sent repeatedly; for each field, the token of its name and its Indexing.
         readonly tuple pairs
         list _ways
 
-        # The place of the template among the templates that an encoder knows.
+        # The position of the template in `HpackEncoder._templates`.
         int _place
 
 
@@ -97,22 +99,23 @@ cdef class HpackEncoder:
     cdef:
         readonly DynamicTable table
 
-        # By their places: templates (or None), and the block of each for that generation of the table.
+        # By `HeaderTemplate._place`: the template, or None; its encoded block; the generation of the table for which that
+        # is valid.
         list _templates
         list _blocks
         uint64_t[KNOWN_TEMPLATES] _generations
 
-        # Table size updates that the next block begins with: the lowest size since the last block and the final one.
+        # Whether the next block begins with table size updates; the lowest size since the last block.
         bint _has_update
         Py_ssize_t _lowest
 
     # Apply the peer's SETTINGS_HEADER_TABLE_SIZE.
     cdef int limit_table(self, Py_ssize_t limit) except -1
 
-    # Begin a block: each block, before its fields.
+    # Begin a block. This is called for each block, before its fields are written.
     cdef int begin(self, WriteBuffer out) except -1
 
-    # Write a field whose name has this token, TOKEN_OTHER for others.
+    # Write a field; `token` is the token of its name.
     cdef int put(self, WriteBuffer out, int token, bytes name, bytes value, int indexing) except -1
 
     # Write the fields of a template.
@@ -123,5 +126,5 @@ cdef class HpackEncoder:
     ) except -1
 
 
-# Return how a field is sent: by its token, and by its name if it has none.
+# Return the Indexing of a field, by the token of its name, or by the name if it has no token.
 cdef int indexing_of(int token, bytes name) noexcept

@@ -5,7 +5,7 @@ from fastrpc._core.http2.header_block import DynamicTable
 
 @final
 class HpackDecoder:
-    """Decodes the header blocks of one direction of a connection.
+    """The decoder of the header blocks of one direction of a connection.
 
     Args:
         table_limit: the most bytes of the table, as our SETTINGS_HEADER_TABLE_SIZE says.
@@ -21,11 +21,11 @@ class HpackDecoder:
     def list_limit(self) -> int: ...
     @property
     def known_bytes(self) -> int:
-        """The bytes of the blocks that are known at once, as they count for the list limit."""
+        """The bytes of the kept blocks, as they count for the list limit, and of their notes."""
 
 @final
 class HeaderTemplate:
-    """Fields that an encoder sends again and again; their block is copied while its table is unchanged."""
+    """Fields that an encoder sends repeatedly; their encoded block is copied while its table is unchanged."""
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None: ...
     @property
@@ -33,7 +33,7 @@ class HeaderTemplate:
 
 @final
 class HpackEncoder:
-    """Encodes the header blocks of one direction of a connection."""
+    """The encoder of the header blocks of one direction of a connection."""
 
     @property
     def table(self) -> DynamicTable: ...

@@ -6,23 +6,23 @@
          └──► size updates, at most two ──► fields: by index ──► HeaderField of a table
                                                 └── literal ──► HeaderField, checked once
 
-A block of indexes alone changes no table. Until the table changes, an equal block has the same fields and is found by
-its bytes. A few such blocks are kept, since a client gets heads and trailers in turn and a server gets the heads of
+A block that has only indexes changes no table. Until the table changes, an equal block has the same fields and is found
+by its bytes. A few such blocks are kept, since a client gets heads and trailers in turn and a server gets the heads of
 several methods. Blocks with values that are not inserted are kept once they recur. If a block begins with indexes and
 continues with a new value, the fields of its indexes are copied from a kept block. A block with grpc-timeout refers to
 the kept block of its path, its twin, if they differ only in the timeout: the checks and the parsed head of the twin
-apply to it, too.
+are then valid for it, too.
 
-The decoded size is counted while decoding. A block above the limit is not an error of the connection: fields beyond the
-limit are left out, the table is updated as usual, and the owner answers that the head is too large.
+The size of the fields is counted while decoding. A block above the limit is not an error of the connection: fields beyond
+the limit are omitted, the table is updated as usual, and the user of the connection answers that the head is too large.
 
-The encoder decides by the name. Fields of HTTP and gRPC whose values recur are inserted into the table. Values that
-differ with each call are sent in full, as an entry for each would evict the others and make all templates stale; of
-grpc-timeout and traceparent the first value is inserted, for its name. Fields whose names have no token are sent in
-full. Credentials and `-bin` values are never indexed, and proxies must not index them: so no attacker can guess them by
-the sizes of blocks (RFC 7541, section 7.1).
+The encoder decides by the name of a field. Fields of HTTP and gRPC whose values recur are inserted into the table. Values
+that differ in each call are sent in full, as their entries would evict others and make all templates stale. For
+grpc-timeout and traceparent the first value is inserted, so that the name is in the table. Fields whose names have no
+token are sent in full. Credentials and `-bin` values are never indexed, and proxies must not index them, so that no
+attacker can guess them from the sizes of blocks (RFC 7541, section 7.1).
 
-A template is a run of fields that many blocks share. Until the table changes, its encoded bytes are copied.
+A template is a sequence of fields that many blocks share. Until the table changes, its encoded bytes are copied.
 """
 
 cimport cython
@@ -87,7 +87,7 @@ cdef extern from "Python.h":
     PyObject* tuple_item "PyTuple_GET_ITEM"(object items, Py_ssize_t index) noexcept
 
 cdef enum:
-    # The first bits of a field (RFC 7541, section 6), and the bits of an integer after them.
+    # The first bits of a field (RFC 7541, section 6), and how many bits of an integer follow in the same byte.
     INDEXED = 0x80
     INSERTED = 0x40
     UPDATE = 0x20
@@ -99,28 +99,28 @@ cdef enum:
     LITERAL_BITS = 4
     STRING_BITS = 7
     HUFFMAN = 0x80
-    # Bytes of an integer after its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets endless
-    # zeros follow.
+    # The most bytes of an integer after its prefix: 28 bits, more than any block needs. RFC 7541, section 5.1, sets no
+    # limit, as zeros may follow.
     INTEGER_BYTES = 4
-    # RFC 7541, section 4.2: the lowest size in between, and the final one.
+    # The most table size updates of a block (RFC 7541, section 4.2): the lowest size since the last block; the final size.
     MOST_UPDATES = 2
-    # The most bytes of a kept block, and of its fields.
+    # The most encoded bytes of a kept block; the most bytes of its fields.
     KNOWN_BYTES = 1024
     KNOWN_LIST_BYTES = 2048
-    # A shorter run of indexes at the start of a block is decoded each time.
+    # The fewest indexes at the start of a block for which their fields are kept.
     LEAST_RUN = 3
     # Strings up to this size are decoded on the stack.
     ROOM_BYTES = 1024
-    # The most bytes of an encoded integer, up to 2 ** 35.
+    # The most bytes of an encoded integer below 2 ** 35.
     ENCODED_BYTES = 6
-    # A shorter string gains at most two bytes by its code, which costs both sides more than that.
+    # Strings up to this size are sent without the Huffman code, which would save at most two bytes and cost more.
     SHORT_STRING = 10
-    # A field with a larger share of the table than this is not put into it.
+    # A field is inserted only if it needs at most this part of the table: the half.
     SHARE_OF_FIELD = 2
 
 cdef uint8_t[TOKEN_COUNT] indexing_by_token
 
-# Consecutive templates have different places, so templates that are used in turn do not replace each other.
+# The position of the last template. Consecutive templates get different ones, so that an encoder keeps them together.
 cdef int last_place = 0
 
 
@@ -146,7 +146,7 @@ cdef class HpackDecoder:
         cdef HeaderBlock block = self._find(data, size) if run == size or self._knows_values else None
         if block is not None:
             return block
-        # Borrowed from the caller for this call.
+        # The pointers are valid during this call: the caller holds the bytes.
         self._at = <const uint8_t*>data
         self._end = self._at + size
         if LEAST_RUN <= run < size and not self._needs_update:
@@ -167,13 +167,13 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef int _decode_fields(self, HeaderBlock block, Violation* violation) except? -1:
-        """Add the fields up to the end."""
+        """Decode the fields up to `_end`, and add them to the block."""
         cdef HeaderField field
         while self._at < self._end:
             field = self._decode_field(violation)
             if field is None:
                 return -1
-            # No `+=`, which would take a reference first.
+            # Not `+=`, for which Cython would add a reference to the block.
             block.size = block.size + field.size
             if block.size <= self.list_limit:
                 block.add(field)
@@ -182,13 +182,13 @@ cdef class HpackDecoder:
         self._large = None
         return 0
 
-    # Blocks that came before
+    # Kept blocks
 
     @cython.nonecheck(False)
     cdef HeaderBlock _find(self, const char* data, Py_ssize_t size):
-        """Return the block of these bytes if it is known and means the same; None: it has to be decoded."""
+        """Return the kept block with these bytes if it is still valid, or None if the bytes have to be decoded."""
         cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
-        # The list has the block while it is returned.
+        # The borrowed block is valid: the list holds it until the caller has a reference.
         cdef HeaderBlock block = <HeaderBlock>PyList_GET_ITEM(self._known, place)
         if (
             block is not None and block.generation == self.table.generation and PyBytes_GET_SIZE(block.raw) == size
@@ -198,14 +198,14 @@ cdef class HpackDecoder:
         return None
 
     cdef HeaderBlock _begin(self, const char* data, Py_ssize_t run):
-        """Return a block with the fields of its leading indexes; the rest may be new each time."""
+        """Return a new block with the fields of its leading indexes, copied from a kept block; the rest may differ."""
         cdef Violation violation
         cdef HeaderBlock known = self._find(data, run)
         if known is None:
             known = new_block()
             self._end = self._at + run
             if self._decode_fields(known, &violation) < 0 or known.is_too_large:
-                # Decoded from the start again, so that the owner is notified.
+                # The caller decodes the block from its start, and so reports the violation or the size.
                 self._at = <const uint8_t*>data
                 return new_block()
             self._know(known, data, run)
@@ -213,14 +213,14 @@ cdef class HpackDecoder:
         return begun_with(known)
 
     cdef int _find_twin(self, HeaderBlock block) except -1:
-        """Find the last block for the same path that differs only in its timeout, which changes each time."""
+        """Set the `twin` of a block with grpc-timeout, or keep the block as the twin of later ones."""
         cdef HeaderField path = block.field(TOKEN_PATH)
         cdef Py_ssize_t place
         cdef HeaderBlock twin
         if path is None or block.is_too_large or block.size > KNOWN_LIST_BYTES:
             return 0
-        # Found by the path's address, since the table has one object per path: another object of the same path only
-        # costs a failed search.
+        # The key is the address of the path, since the table has one object per path. For another object with the same
+        # path the search just fails.
         place = <Py_ssize_t>(<size_t><PyObject*>path // sizeof(PyObject*) // 8 & (KNOWN_BLOCKS - 1))
         twin = <HeaderBlock>self._twins[place]
         if twin is not None and block.is_twin(twin, TOKEN_GRPC_TIMEOUT):
@@ -231,7 +231,7 @@ cdef class HpackDecoder:
         return 0
 
     cdef bint _comes_again(self, const char* data, Py_ssize_t size) noexcept:
-        """Return whether a block was the last one at its place: many have a new value each time, and are not kept."""
+        """Return whether a block recurs, as the last one with its hash. Blocks with new values each time are not kept."""
         cdef uint64_t hash = hash_bytes(data, <size_t>size, 0)
         cdef int place = <int>(hash & (KNOWN_BLOCKS - 1))
         if self._seen[place] == hash:
@@ -240,7 +240,7 @@ cdef class HpackDecoder:
         return False
 
     cdef int _know(self, HeaderBlock block, const char* data, Py_ssize_t size) except -1:
-        """Keep a block instead of the block at its place."""
+        """Keep a block, in place of an earlier one with the same hash."""
         cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
         cdef HeaderBlock former = <HeaderBlock>self._known[place]
         if block.size > KNOWN_LIST_BYTES:
@@ -293,7 +293,7 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef HeaderField _decode_literal(self, int prefix, Violation* violation):
-        """Decode a field whose value, and perhaps name, is written out."""
+        """Decode a literal field: its value, and perhaps its name, is in the block."""
         cdef char[ROOM_BYTES] room
         cdef const char* text
         cdef HeaderField named
@@ -319,7 +319,7 @@ cdef class HpackDecoder:
                 name = PyBytes_FromStringAndSize(text, size)
                 rule = name_rule(text, size)
             else:
-                # The tuple keeps the field for ever.
+                # The borrowed name is valid: the tuple is never freed.
                 name = <bytes>tuple_item(token_names, token)
         text = self._read_string(room, &size, violation)
         if text is NULL:
@@ -331,16 +331,16 @@ cdef class HpackDecoder:
         """Return the field of a table with this index."""
         cdef Py_ssize_t count = self.table.count
         if 0 < index <= STATIC_ENTRIES:
-            # The tuple keeps the field for ever.
+            # The borrowed field is valid: the tuple is never freed.
             return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
         if index == 0 or index > STATIC_ENTRIES + count:
             violated(violation, RULE_INDEX, index, STATIC_ENTRIES + count)
             return None
-        # The table keeps the field, and is not changed before the result has its reference.
+        # The borrowed field is valid: the table holds it, and does not change before the caller has a reference.
         return <HeaderField>self.table.get(<Py_ssize_t>index - STATIC_ENTRIES - 1)
 
     cdef int64_t _read_integer(self, int prefix, Violation* violation) noexcept:
-        """Read an integer whose first bits lie in the next byte (RFC 7541, section 5.1)."""
+        """Read an integer whose first `prefix` bits are in the next byte (RFC 7541, section 5.1)."""
         cdef int64_t most = (1 << prefix) - 1, value = self._at[0] & most
         cdef int shift = 0, byte
         self._at += 1
@@ -357,7 +357,7 @@ cdef class HpackDecoder:
 
     @cython.nonecheck(False)
     cdef const char* _read_string(self, char* room, Py_ssize_t* size, Violation* violation) except? NULL:
-        """Read a string; it lies in the block, in `room`, or in `_large` until the next read. NULL: a violation."""
+        """Read a string. The result points into the block, `room`, or `_large` (until the next read). NULL: a violation."""
         cdef const char* text
         cdef char* place = room
         cdef bint is_huffman
@@ -379,7 +379,7 @@ cdef class HpackDecoder:
             return text
         if most_decoded(size[0]) > ROOM_BYTES:
             self._large = PyBytes_FromStringAndSize(NULL, most_decoded(size[0]))
-            # No other code has a reference yet, so it may still be written.
+            # The bytes may still be written, as no other code has a reference yet.
             place = PyBytes_AS_STRING(self._large)
         size[0] = huffman_decode(text, <Py_ssize_t>length, place)
         if size[0] < 0:
@@ -389,7 +389,7 @@ cdef class HpackDecoder:
 
 
 cdef Py_ssize_t indexed_run(const char* data, Py_ssize_t size) noexcept:
-    """Return the length of the run of one-byte indexes at the start of a block."""
+    """Return how many bytes at the start of a block are one-byte indexes."""
     cdef Py_ssize_t at
     for at in range(size):
         if not INDEXED < <uint8_t>data[at] < 0xFF:
@@ -472,7 +472,7 @@ cdef class HpackEncoder:
         if size > self.table.capacity // SHARE_OF_FIELD:
             return self._put_literal(out, token, name, value, INDEXING_NONE)
         self._put_literal(out, token, name, value, INDEXING_TABLE)
-        # The rule applies to received fields only.
+        # RULE_NONE, as only received fields are checked.
         field = new_field(name, value, token, RULE_NONE)
         field.hash = hash
         return self.table.insert(field)
@@ -482,7 +482,7 @@ cdef class HpackEncoder:
         cdef int place = template._place
         cdef bytes block
         cdef Py_ssize_t size
-        # The lists are full-sized, and keep their entries while they are used.
+        # Borrowed items are valid: the lists have KNOWN_TEMPLATES items, and hold them while they are used.
         if (
             PyList_GET_ITEM(self._templates, place) != <PyObject*>template
             or self._generations[place] != self.table.generation
@@ -502,7 +502,7 @@ cdef class HpackEncoder:
             self.put(out, token, name, value, indexing)
         if self.table.generation == generation:
             self._templates[template._place] = template
-            # The bytes stay in the buffer until its next change.
+            # The pointer is valid until the buffer changes.
             self._blocks[template._place] = PyBytes_FromStringAndSize(out.data() + start, out.size - start)
             self._generations[template._place] = generation
         return 0
@@ -511,7 +511,7 @@ cdef class HpackEncoder:
     cdef int _put_literal(
         self, WriteBuffer out, int token, bytes name, bytes value, int indexing
     ) except -1:
-        """Write a value in full, and the name unless a table has it."""
+        """Write a literal field: the value in full, and the name unless a table has it."""
         cdef Py_ssize_t place = static_places[token] if token != TOKEN_OTHER else 0
         if place == 0:
             place = self.table.find_name(token, name)
@@ -522,7 +522,7 @@ cdef class HpackEncoder:
             put_integer(out, NEVER_INDEXED if indexing == INDEXING_NEVER else PLAIN, LITERAL_BITS, place)
         if place == 0:
             put_string(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
-        # A value in the table is written once, any other value each time.
+        # The Huffman code is tried for inserted values of any size, as they are sent once, and for other long values.
         return put_string(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), indexing != INDEXING_TABLE)
 
 
@@ -534,7 +534,7 @@ cdef int indexing_of(int token, bytes name) noexcept:
 
 
 cdef Py_ssize_t static_place(int token, bytes value) noexcept:
-    """Return the index of a field of the static table with this token and value; 0: no such field."""
+    """Return the index of the field of the static table with this token and value, or 0."""
     cdef Py_ssize_t place = static_places[token]
     cdef HeaderField field
     while 0 < place <= STATIC_ENTRIES:
@@ -548,7 +548,7 @@ cdef Py_ssize_t static_place(int token, bytes value) noexcept:
 
 
 cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) except -1:
-    """Write an integer after the first bits of a byte (RFC 7541, section 5.1)."""
+    """Write an integer into the last `prefix` bits of the byte `first` and further bytes (RFC 7541, section 5.1)."""
     cdef int most = (1 << prefix) - 1
     cdef char* place
     cdef Py_ssize_t count = 1
@@ -568,7 +568,7 @@ cdef int put_integer(WriteBuffer out, int first, int prefix, Py_ssize_t value) e
 
 
 cdef int put_string(WriteBuffer out, const char* text, Py_ssize_t size, bint is_plain_if_short) except -1:
-    """Write a string, by the Huffman code if that is shorter."""
+    """Write a string, in the Huffman code if that is shorter."""
     cdef Py_ssize_t coded = size
     if size > SHORT_STRING or not is_plain_if_short:
         coded = huffman_size(text, size)

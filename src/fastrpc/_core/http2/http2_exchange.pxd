@@ -1,4 +1,4 @@
-"""A request of HTTP on a stream of HTTP/2, and its response."""
+"""An HTTP request on an HTTP/2 stream, and its response."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -15,22 +15,22 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class Http2Exchange(TimedExchange):
     cdef:
-        # The turns of its connection; its stream, None once that is over: orders have no effect then.
+        # The turns of the connection; the stream, None once it is over. Then the methods have no effect.
         PageTurns turns
         Http2Stream stream
 
-        # Whether the head asks for a tunnel, so that all bytes of the stream are its protocol's.
+        # Whether the head asks for a tunnel, so that all bytes of the stream belong to its protocol.
         bint _asks_tunnel
 
-        # Whether it counts as a stream of messages.
+        # Whether the request counts as a stream of messages.
         bint is_streaming
 
-        # Whether the method is HEAD, also of a head that is refused.
+        # Whether the method is HEAD, even if the head is refused.
         bint _is_head
 
-        # The body, or the tunnel: received bytes that wait here; how many of them, and of the head, are counted; the most
-        # bytes of a whole body; the bytes that came, and how many of them still fill the window; whether the client has
-        # sent all.
+        # For the body or the tunnel: the received bytes that wait here; how many bytes, with the head, are counted as
+        # memory; the limit of a body that is not read in parts; all bytes received so far; how many of them were not
+        # returned to the window; whether the client has ended the stream.
         bytearray _content
         Py_ssize_t _counted
         int64_t _most
@@ -41,21 +41,21 @@ cdef class Http2Exchange(TimedExchange):
         # Whether `100 Continue` was sent.
         bint _has_continued
 
-        # The begin of the body, or of its last part, and the instant of its last byte.
+        # When the client's time for the body, or for the rest of it, began; when its last bytes arrived.
         uint64_t _began_ns
         uint64_t _heard_ns
 
-        # Whether kept bytes have their turn at the end of this read, or in a separate read.
+        # Whether the waiting bytes are queued to be processed: at the end of this read, or in a separate read.
         bint has_turn
 
-        # The status of the response; bytes of a whole response, which wait for a window and count for the connection.
+        # The status of the response; the bytes of a whole response that waits for a window, which count for the connection.
         int _status
         Py_ssize_t waiting_bytes
 
-        # Whether the request is refused: its response returns no idle work (PROTOCOL.md 9).
+        # Whether the request is refused, so that its response does not refill the budget of idle work (PROTOCOL.md 9).
         bint _is_refused
 
-        # The output that waits.
+        # Since when the client has read nothing of the waiting output.
         Stall _stall
 
     # For `Http2Pages`, which holds the requests of the connection.

@@ -1,20 +1,20 @@
-"""A request of HTTP on a stream of HTTP/2, and its response.
+"""An HTTP request on an HTTP/2 stream, and its response.
 
 ::
 
     HEADERS ────► Http2Pages ──► Http2Exchange ──► head_came ──► body ──► request_came ──┐
-    DATA ───────► kept while its sender is judged, or held ──► in parts: part_came       ▼      HttpApplication
+    DATA ───────► kept while its sender is checked, or held ─► in parts: part_came       ▼      HttpApplication
     RST_STREAM ─► request_dropped                                                        │
     HEADERS, DATA ◄── answer, or begin_parts … end_parts ────────────────────────────────┤
-    RST_STREAM ◄── cut; behind an answer that did not wait for a long body               │
-    WINDOW_UPDATE ◄── the application has taken bytes ◄── part_came, body_grew ──────────┘
+    RST_STREAM ◄── cut; after an answer that did not wait for a long body                │
+    WINDOW_UPDATE ◄── the application has read bytes ◄── part_came, body_grew ───────────┘
 
-Each stream has an exchange and an application. A client that sends faster than its request takes fills the window of
-its stream alone; a client that reads slowly blocks that stream alone, and loses it when the window stays closed for the
-time allowed between two pieces of a body (`HTTPLimits.body_idle_seconds`).
+Each stream has an exchange and an application. A client that sends too fast only fills the window of its stream. A client
+that reads too slowly only blocks its stream, which is reset if the client reads nothing for the time that is allowed
+between two pieces of a body (`HTTPLimits.body_idle_seconds`).
 
-Kept bytes continue in a separate read, never within a call of the application. The application is notified of the end
-of its exchange in the same way.
+Bytes that waited are processed in a separate read, never within a call by the application. The application is notified of
+the end of its exchange in the same way.
 """
 
 cimport cython
@@ -37,9 +37,10 @@ from fastrpc._core.server.link cimport Link
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The largest part of a body that is taken in parts: after each part the application may hold the next one back.
+    # The largest part of a body that is read in parts. After each part the application may pause the reading.
     PART_BYTES = 65_536
-    # Bytes of a body that fill the window of the connection until its stream is over, if its sender was not judged.
+    # A body of at most this size keeps its part of the connection's window until its stream is over, if its sender was
+    # not checked.
     SHORT_BYTES = 16_384
 
 cdef list CONTINUE = [(TOKEN_STATUS, b":status", b"100")]
@@ -47,7 +48,7 @@ cdef list CONTINUE = [(TOKEN_STATUS, b":status", b"100")]
 
 @cython.final
 cdef class Http2Exchange(TimedExchange):
-    """One request on a stream of HTTP/2, and its response."""
+    """One HTTP request on an HTTP/2 stream, and its response."""
 
     def __cinit__(self):
         self._content = bytearray()
@@ -56,7 +57,7 @@ cdef class Http2Exchange(TimedExchange):
         return self._open_http2() is not None
 
     cdef Http2Connection _open_http2(self):
-        """Return the connection if output may still be sent, else None; output is sent at the instant of this call."""
+        """Return the connection if output may still be sent, else None; advance its clock to the present instant."""
         cdef Http2Connection http2
         if self.stream is None:
             return None
@@ -125,17 +126,17 @@ cdef class Http2Exchange(TimedExchange):
         return self._answered()
 
     cdef int _spare_rest(self, int status) except -1:
-        """Drop the rest of a body after its response, as at the end of a connection of HTTP/1.1."""
+        """Drop the rest of a body whose response is sent, as at the end of an HTTP/1.1 connection."""
         if self.is_tunnel or self.stream.is_ended_by_peer:
             return 0
         if self.head is not None and self.head.expects_continue and not self._has_continued and self._total == 0:
-            # The client waits for `100 Continue` before it sends the body.
+            # Nothing has to be dropped: the client sends no body before `100 Continue`.
             return 0
         self._owed = 0
         return self.turns.lingering.spare_rest(self.stream, status >= 400)
 
     cdef int _weigh(self) except -1:
-        """Count output that waits here, as no flush may follow."""
+        """Check the memory of output that waits, as it may not cause a flush."""
         cdef Link link = self.turns.link()
         cdef Http2Connection http2 = self.turns.http2()
         if self.stream is not None and self.stream.unsent is not None:
@@ -146,7 +147,7 @@ cdef class Http2Exchange(TimedExchange):
         return link.connection.weigh_answer()
 
     cdef int _answered(self) except -1:
-        """The response was given to the connection."""
+        """Note that the whole response was passed to the connection."""
         watch_end(self.watch)
         self.rested_ns = self.life.used_ns = now_ns()
         if not self._is_refused:
@@ -154,7 +155,7 @@ cdef class Http2Exchange(TimedExchange):
         return self._forget()
 
     cdef int _forget(self) except -1:
-        """Forget the request: it is answered, refused or gone. Further bytes of its body are dropped."""
+        """Forget the request, as it is answered, refused or cancelled. Further bytes of its body are dropped."""
         self.head = None
         self.is_answering = self.has_begun = self.has_rest = False
         self.takes_parts = self.is_deciding = self.is_body_held = self.asks_later = False
@@ -170,7 +171,7 @@ cdef class Http2Exchange(TimedExchange):
         self._forget()
         if not self.is_tunnel:
             return http2.reset(self.stream, CODE_INTERNAL)
-        # The peer has time for its last output, as after the end of a connection.
+        # The client gets time for its last output, as after the end of a connection.
         self.turns.lingering.linger(self.stream)
         return http2.end_stream(self.stream)
 
@@ -183,7 +184,7 @@ cdef class Http2Exchange(TimedExchange):
         return http2.reset(stream, CODE_CANCEL)
 
     cdef int refuse(self, object error) except -1:
-        """Answer a request that is refused; an answer that has begun is cut off."""
+        """Answer a refused request; if its answer has begun, reset the stream."""
         cdef Http2Connection http2 = self._open_http2()
         cdef bytes lines, content
         watch_refusal(self.watch, error.status)
@@ -193,7 +194,7 @@ cdef class Http2Exchange(TimedExchange):
             lines, content = self.application.refusal_of(self, error)
             self._send_whole(http2, error.status, lines, content)
         self._drop()
-        # Honest clients are late as well.
+        # Faults of the client only: a late request (408) may come from a well-behaved client.
         return self.note_refused(error.status != 408 and error.status < 500)
 
     cdef str count_messages(self):
@@ -206,15 +207,15 @@ cdef class Http2Exchange(TimedExchange):
         return self.turns.http2().note_idle_work() if is_faulty else self.engine().note_unanswered()
 
     cdef int dropped(self) except -1:
-        """The client has reset the stream, or the connection is gone."""
+        """Handle a stream that the client has reset, or whose connection is lost."""
         if self.head is None:
             return 0
         watch_cut(self.watch)
         return self._drop()
 
     cdef int _drop(self) except -1:
-        """Tell the application that the request is not answered any more."""
-        # A call that ends together with the request finds nothing to answer.
+        """Notify the application that the request is not answered any more."""
+        # Set first, so that a call that ends now does not answer.
         self.is_answering = False
         try:
             self.application.request_dropped(self)
@@ -223,7 +224,7 @@ cdef class Http2Exchange(TimedExchange):
         return self._forget()
 
     cdef int failed(self, object error) except -1:
-        """The application has raised: answer the request, or end its stream. Other streams go on."""
+        """Handle an exception of the application: answer the request, or reset its stream. Other streams continue."""
         if isinstance(error, RequestRefusedError):
             return self.refuse(error)
         return self._drop() if self.answer_failure(error) else 0
@@ -254,7 +255,7 @@ cdef class Http2Exchange(TimedExchange):
                 raise too_large_error()
             head = self.head = shared_head(self.turns.http2().incoming.decoder, block, self.turns.limits, ends_stream)
             if head is None:
-                # A CONNECT to another server.
+                # The request is a CONNECT to another server.
                 raise RequestRefusedError(400, "the target is not a path")
             self._is_head = head.verb == VERB_HEAD
             self._asks_tunnel = head.protocol is not None
@@ -262,7 +263,7 @@ cdef class Http2Exchange(TimedExchange):
             most = self.application.head_came(self)
             if self.head is head and not self.is_answering:
                 self._await_body(head, most)
-            # The request may have been answered at once.
+            # `head_came` may have answered the request already.
             return self._count() if self.head is head and self.turns.latest is not self else 0
         except Exception as error:
             if self.head is None:
@@ -270,24 +271,24 @@ cdef class Http2Exchange(TimedExchange):
             return self.failed(error)
 
     cdef int _await_body(self, RequestHead head, int64_t most) except -1:
-        """Let the body of a request follow."""
+        """Prepare for the body of a request, or pass a request without a body to the application."""
         if (self._has_end or self._asks_tunnel) and not (self.is_deciding or self.takes_parts):
             return self.hand_over(b"")
         self._most = most
         if head.content_length > most:
             raise long_body_error(self._most)
         self.has_rest = True
-        # Most bodies come with their heads.
+        # Most bodies arrive in the same read as their heads, so waiting begins after it.
         self.turns.latest = self
         return 0
 
     cdef int await_rest(self) except -1:
-        """No more of the request has arrived: wait for its body, or hand it over if its body is taken in parts."""
+        """Wait for the body, as no more of it has arrived; if it is read in parts, pass on the request now."""
         cdef RequestHead head = self.head
         if not self.has_rest or self.turns.http2().is_closed:
             return 0
         try:
-            # The next check learns the deadlines of the request and of the verdict about its sender.
+            # The next check schedules the deadlines of the request and of the check of its sender.
             self.turns.times.put(self, self.engine().now)
             self.application.body_awaited(self)
             if not self.is_deciding and self.head is head:
@@ -297,9 +298,9 @@ cdef class Http2Exchange(TimedExchange):
             return self.failed(error)
 
     cdef int _begin_body(self) except -1:
-        """Let the body come."""
+        """Start reading the body; if it is read in parts, pass the request to the application now."""
         if self.asks_later:
-            # Held like a part that waits for the application; the client may still send the body.
+            # The reading is paused until the application asks for the body; the client may send it anyway.
             self.is_body_held = True
         else:
             if self.head.expects_continue:
@@ -313,7 +314,7 @@ cdef class Http2Exchange(TimedExchange):
         return self._take_body()
 
     cdef int _await_bytes(self) except -1:
-        """Start the client's time for the body, or for the rest of it."""
+        """Set the deadline for the body, or for the rest of it."""
         self._began_ns = self._heard_ns = now_ns()
         return self.wait_by(self._began_ns + self.turns.patience_ns)
 
@@ -323,7 +324,7 @@ cdef class Http2Exchange(TimedExchange):
         return 0 if http2 is None or self._has_end else http2.send_head(self.stream, None, CONTINUE, False)
 
     cdef int take_data(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
-        """Take a part of the body; it is dropped if the request is answered."""
+        """Process a part of the body; drop it if the request is answered."""
         cdef bint is_whole = ends_stream and size <= self._most and self.has_rest and not (
             self._content or self.is_answering or self.is_deciding or self.takes_parts or self._asks_tunnel
         )
@@ -333,7 +334,7 @@ cdef class Http2Exchange(TimedExchange):
                 if not is_whole:
                     self.await_rest()
             if self.stream is None:
-                # The request was refused.
+                # `await_rest` has refused the request.
                 return 0
             if is_whole:
                 self._has_end, self.has_rest = True, False
@@ -356,7 +357,7 @@ cdef class Http2Exchange(TimedExchange):
             return self.failed(error)
 
     cdef int take_rest(self) except -1:
-        """Take the kept bytes, in their own turn."""
+        """Process the waiting bytes, as it is their turn."""
         self.has_turn = False
         try:
             return self._take_tunnel() if self.is_tunnel else self._take_body()
@@ -364,7 +365,7 @@ cdef class Http2Exchange(TimedExchange):
             return self.failed(error)
 
     cdef int _take_body(self) except -1:
-        """Take the kept bytes, as far as the request takes them now."""
+        """Process the waiting bytes of the body as far as possible now."""
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(self._content)
         cdef bytes part
         if self.is_deciding or not self.has_rest:
@@ -389,26 +390,26 @@ cdef class Http2Exchange(TimedExchange):
         return self._return_credit(self._owed)
 
     cdef int _give(self, bytes part) except -1:
-        """Give the application a part of the body."""
+        """Pass a part of the body to the application."""
         cdef bint is_last = self._has_end and not self._content
         self.has_rest = not is_last
         self._return_credit(PyBytes_GET_SIZE(part))
         return self.application.part_came(self, part, is_last)
 
     cdef int _return_credit(self, Py_ssize_t size) except -1:
-        """Return the window to the client for bytes that the application has taken."""
+        """Return bytes that the application has read to the window of the stream."""
         cdef Http2Connection http2 = self._open_http2()
         self._owed -= size
         if http2 is None:
             return 0
         if self.stream.keeps_credit and (self.takes_parts or self.is_tunnel or self._total > SHORT_BYTES):
-            # The sender of the request was judged.
+            # In these cases the sender was checked, so the connection's credit is returned, too.
             http2.release(self.stream)
         http2.took(self.stream, size)
         return http2.let_grow(self.stream) if self._owed == 0 else 0
 
     cdef int _count(self) except -1:
-        """Count the head and the kept bytes as waiting input; bytes of a whole body count for its call."""
+        """Count the head and the waiting bytes as unprocessed input, except a body that is counted for its call."""
         cdef bint waits = self.is_deciding or self.takes_parts or self._asks_tunnel
         cdef Py_ssize_t kept = PyByteArray_GET_SIZE(self._content) if waits else 0
         cdef Py_ssize_t change
@@ -421,7 +422,7 @@ cdef class Http2Exchange(TimedExchange):
     cdef int hand_over(self, bytes body) except -1:
         cdef Engine engine = self.engine()
         TimedExchange.hand_over(self, body)
-        # The request may have cost far more than a message of gRPC: the clock is read after it.
+        # The clock is read after each request, which may cost far more than a message of gRPC.
         engine.messages_left = min(engine.messages_left, 0)
         return 0
 
@@ -431,12 +432,12 @@ cdef class Http2Exchange(TimedExchange):
             return 0
         self.is_deciding = False
         if not self.has_rest:
-            # Decided within `head_came`, where the request continues.
+            # This is called within `head_came`, whose caller continues the request.
             return 0
         if self.stream.keeps_credit:
             http2.release(self.stream)
         if self.turns.latest is self:
-            # Decided within the read of the head: the end of that read lets the body come.
+            # This is called within the read of the head, at whose end the reading of the body starts.
             return 0
         try:
             return self._begin_body()
@@ -449,8 +450,8 @@ cdef class Http2Exchange(TimedExchange):
         self.is_body_held = is_held
         self.rested_ns = now_ns()
         if is_held:
-            # The application may take the body at any time. The peer of a tunnel may leave while none of its bytes are
-            # read.
+            # The client has no deadline while the application pauses the reading. For a tunnel, a check detects a client
+            # that disconnects meanwhile.
             return self.wait_by(self.rested_ns + HELD_NS) if self.is_tunnel else 0
         if self.has_rest:
             self._await_bytes()
@@ -489,9 +490,9 @@ cdef class Http2Exchange(TimedExchange):
         return self._weigh()
 
     cdef int _take_ahead(self, const char* data, Py_ssize_t size, bint ends_stream) except -1:
-        """Take bytes of a tunnel; before it is open, and while it is held, they wait."""
+        """Process bytes of a tunnel; they wait until the tunnel is open, and while its reading is paused."""
         if ends_stream and not self.is_tunnel:
-            # The client leaves before the tunnel is open.
+            # The client ends the stream before the tunnel is open.
             return self.abort()
         self._has_end = ends_stream
         self._owed += size
@@ -499,8 +500,8 @@ cdef class Http2Exchange(TimedExchange):
         return self._take_tunnel() if self.is_tunnel and not self.has_turn else self._count()
 
     cdef int _take_tunnel(self) except -1:
-        """Pass the complete part of the kept bytes to a tunnel's protocol; the end of the stream ends the tunnel."""
-        # Held: the protocol may end the tunnel, which forgets its bytes.
+        """Pass the waiting bytes to the protocol of the tunnel; the end of the stream ends the tunnel."""
+        # A reference, as the protocol may end the tunnel, which replaces `_content`.
         cdef bytearray content = self._content
         cdef Py_ssize_t size = PyByteArray_GET_SIZE(content), taken = 0
         if size and self.takes_more():
@@ -510,10 +511,10 @@ cdef class Http2Exchange(TimedExchange):
         if self.head is None:
             return 0
         if taken and self._content and self.takes_more():
-            # The time of this read may be over.
+            # The rest is processed in a separate read, as the time of this one may be over.
             return self.go_on()
         if self._has_end and self.takes_more():
-            # Only an incomplete frame is left.
+            # At most an incomplete frame of the protocol is left.
             self.dropped()
             return self.turns.http2().end_stream(self.stream) if self.is_open() else 0
         return self._count()
@@ -544,7 +545,7 @@ cdef class Http2Exchange(TimedExchange):
         return earlier(due, self._check_output(now))
 
     cdef uint64_t _check_body(self, uint64_t now) except? 0:
-        """Refuse a request whose body is late, unless we delay it; return the instant of the next check."""
+        """Refuse a request whose body is late, unless the server delays it; return the instant of the next check."""
         cdef ConnectionLife life = self.life
         cdef Http2Connection http2 = self._open_http2()
         cdef uint64_t late_ns
@@ -565,7 +566,7 @@ cdef class Http2Exchange(TimedExchange):
         return 0
 
     cdef uint64_t _check_output(self, uint64_t now) except? 0:
-        """End a stream whose client takes none of its output; return the instant of the next check."""
+        """Reset a stream whose client reads none of its output; return the instant of the next check."""
         cdef Http2Stream stream = self.stream
         cdef uint64_t since_ns = self.turns.http2().sender.stalled_since(stream, &self._stall, now)
         if since_ns and now >= since_ns + self.turns.patience_ns:

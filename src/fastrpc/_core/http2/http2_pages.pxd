@@ -1,4 +1,4 @@
-"""The requests of one connection of HTTP/2 that are pages."""
+"""The requests of one HTTP/2 connection that are pages: requests other than calls."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -12,28 +12,28 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class Http2Pages:
     cdef:
-        # The pages, which answer; the turns of requests whose bytes wait.
+        # The pages, which answer requests; the turns of requests whose bytes wait.
         readonly Pages pages
         PageTurns turns
 
-        # The exchanges whose streams are open, and exchanges whose streams are over: their applications are told once
-        # nothing uses them.
+        # The exchanges whose streams are open; the exchanges whose streams are over, and whose applications are still to
+        # be notified.
         set exchanges
         list ended
 
-        # Whether a check has found that the connection drains; whether tunnels end with their last calls, as it drains or
-        # a credential has expired.
+        # Whether the connection drained at the last check; whether tunnels end with their last calls, since the connection
+        # drains or a credential has expired.
         bint _drains
         bint _tunnels_end
 
-    # Hooks of the wire, for streams of which it knows no call.
+    # Called by the wire for the frames of streams that are not calls.
     cdef int head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
     cdef int data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1
     cdef int reset(self, Http2Stream stream) except -1
     cdef int sendable(self, Http2Stream stream) except -1
     cdef int over(self, Http2Stream stream) except -1
 
-    # For the wire: the end of a read, the time, the end of the connection.
+    # Called by the wire at the end of a read, for deadlines, and at the end of the connection.
     cdef int end_read(self) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef int end(self, str text) except -1

@@ -11,4 +11,4 @@ class Http2Pages:
     def __init__(self, pages: Pages, http2: Http2Connection, lingering: LingeringStreams) -> None: ...
     @property
     def pages(self) -> Pages:
-        """The pages, which answer them."""
+        """The pages, which answer the requests."""

@@ -1,10 +1,10 @@
-"""The requests of one connection of HTTP/2 that are pages.
+"""The requests of one HTTP/2 connection that are pages: requests other than calls.
 
 ::
 
-    HEADERS of no call ──► head ──► Http2Exchange, the user of its stream
+    HEADERS of a page ──► head ──► Http2Exchange, the `user` of its stream
     DATA, trailers, RST_STREAM, room ──► the exchange of the stream
-    end of a read ──► kept bytes that have their turn, ends of exchanges
+    end of a read ──► waiting bytes that have their turn, ends of exchanges
 """
 
 cimport cython
@@ -22,12 +22,12 @@ from fastrpc._core.server.link cimport Link
 
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
-# The delay after which an application learns that its exchange is over, unless a read ends first.
+# The delay after which an application is notified that its exchange is over, unless a read ends first.
 cdef uint64_t TELL_NS = 20_000_000
 
 
 cdef inline Http2Exchange exchange_of(Http2Stream stream):
-    """Return the exchange of a stream, None: the stream has none."""
+    """Return the exchange of a stream, or None."""
     return <Http2Exchange>stream.user if type(stream.user) is Http2Exchange else None
 
 
@@ -49,7 +49,7 @@ cdef class Http2Pages:
         cdef Link link = self.turns.link()
         _list_latest(self)
         if self.turns.http2().is_closed:
-            # The refusal of the previous request has ended the connection.
+            # `_list_latest` has refused the previous request, which ended the connection.
             return 0
         exchange.link = <PyObject*>link
         exchange.life = link.life
@@ -79,7 +79,7 @@ cdef class Http2Pages:
             return exchange.failed(error)
 
     cdef int over(self, Http2Stream stream) except -1:
-        """The stream is over. Its application may be running, so it is told later."""
+        """Handle the end of a stream. Its application may be running, so it is notified later."""
         cdef Http2Exchange exchange = exchange_of(stream)
         cdef Link link = self.turns.link()
         if exchange is None:
@@ -92,7 +92,7 @@ cdef class Http2Pages:
         self.exchanges.discard(exchange)
         self.turns.times.remove(exchange)
         if not self.ended and not link.is_reading and link._stream is not NULL:
-            # No read ends after this.
+            # Outside a read, a timer notifies the application.
             (<ByteStream>link._stream).schedule_check(link.now + TELL_NS)
         self.ended.append(exchange)
         link.life.used_ns = max(link.life.used_ns, link.connection.now, link.connection.stepped_ns)
@@ -101,14 +101,14 @@ cdef class Http2Pages:
     # For the wire
 
     cdef int end_read(self) except -1:
-        """The frames of a read are handled: take kept bytes that have their turn."""
+        """At the end of a read, process the waiting bytes of exchanges in turn, and notify of ended exchanges."""
         cdef Http2Connection http2 = self.turns.http2()
         cdef Engine engine = http2.engine()
         _list_latest(self)
         self.turns.is_asked = False
         while self.turns.ready and not engine.is_closed:
             if http2.stream_below() is not NULL and (<ByteStream>http2.stream_below()).waits_for_turn():
-                # The time of this read is over, and a further one follows.
+                # The time of this read is over. Another read follows.
                 break
             (<Http2Exchange>self.turns.ready.popleft()).take_rest()
             engine.messages_left -= 1
@@ -117,7 +117,7 @@ cdef class Http2Pages:
         return _tell_ended(self)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Check the exchanges that are due; return the next instant."""
+        """Check the exchanges that are due; return when the next one is due."""
         cdef ExchangeTimes times = self.turns.times
         cdef Http2Exchange exchange
         cdef uint64_t due
@@ -130,14 +130,14 @@ cdef class Http2Pages:
         for exchange in times.take_due(now):
             due = exchange.check(now)
             if exchange.is_tunnel and self._tunnels_end:
-                # The connection may end with its last call.
+                # Checked again soon, as its last call may end any time.
                 due = earlier(due, now + REST_NS)
             if exchange.stream is not None:
                 times.put(exchange, due)
         return times.first_ns()
 
     cdef bint _ends_tunnels(self, uint64_t now) except -1:
-        """Return whether the drain has begun since the last check, or a credential has expired: both may end any tunnel."""
+        """Return whether tunnels have to end: the drain has begun since the last check, or a credential has expired."""
         cdef Link link = self.turns.link()
         cdef bint drains = link.life.drains and not self._drains
         self._drains = link.life.drains
@@ -154,7 +154,7 @@ cdef class Http2Pages:
         return 0
 
     cdef int say_goodbye(self, str text) except -1:
-        """End the tunnels by the messages that their protocols have for it."""
+        """End the tunnels with the closing messages of their protocols."""
         cdef Http2Exchange exchange
         for exchange in list(self.exchanges):
             if exchange.is_tunnel and exchange.is_open():
@@ -165,7 +165,7 @@ cdef class Http2Pages:
         return 0
 
     cdef int lost(self) except -1:
-        """The connection is gone."""
+        """End all exchanges, as the connection is lost."""
         cdef Http2Exchange exchange
         for exchange in list(self.exchanges):
             exchange.dropped()

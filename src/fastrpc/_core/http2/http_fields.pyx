@@ -5,7 +5,8 @@
     header block ──► `:method`, `:path`, `:authority` as Host, the other fields ──► RequestHead
     status, lines of fields ──► `:status`, names in lower case ──► fields with tokens, or a template ──► header block
 
-Most responses of a connection have equal lines. Their block is copied; the date and the size of the body are written out.
+Most responses of a connection have equal lines, whose encoded block is copied; the date and the size of the body are
+encoded each time.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -34,19 +35,19 @@ from fastrpc._core.http2.hpack cimport INDEXING_NONE, INDEXING_TABLE, HeaderTemp
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # Answers whose fields are kept, and the most bytes of the lines of each: 64 KiB together, beside the fields.
+    # The number of kept conversions; the most bytes of lines in one. Together the lines have at most 64 KiB.
     MOST_KNOWN = 256
     KNOWN_BYTES = 256
-    # The byte of `:status 200`, and the first bytes of a content-length that enters no table (RFC 7541, section 6).
+    # The encoded `:status 200`; the first bytes of a content-length that is not indexed (RFC 7541, section 6).
     STATUS_OK = 0x88
     LENGTH_FIRST = 0x0F
     LENGTH_SECOND = 0x0D
 
 cdef dict KNOWN_FIELDS = {}
 cdef dict KNOWN_TEMPLATES = {}
-# Statuses have three digits.
+# The fields of statuses; there are few of them, as a status has three digits.
 cdef dict STATUS_FIELDS = {}
-# The last date that was written, and its block.
+# The last written date; its encoded block.
 cdef bytes written_date = None
 cdef bytes date_block = None
 
@@ -60,20 +61,20 @@ cdef RequestHead head_of_block(HeaderBlock block, RequestLimits limits, bint end
             return None
         raise too_large_error()
     if authority is not None:
-        # `:authority` equals `host`, where both are given.
+        # If there are both `:authority` and `host`, they are equal.
         pairs.append((b"host", authority.value))
     for field in block.fields:
         if field.token == TOKEN_COOKIE:
             cookies.append(field.value)
         elif not field.is_pseudo and not (field.token == TOKEN_HOST and authority is not None):
-            # Messages of gRPC alone have blanks around values.
+            # Only gRPC messages may have blanks around values.
             pairs.append((field.name, field.value.strip(b" \t")))
     if cookies:
-        # A client may send each cookie as a field, for its table (RFC 9113, section 8.2.3).
+        # A client may send each cookie as a separate field, for better compression (RFC 9113, section 8.2.3).
         pairs.append((b"cookie", b"; ".join(cookies)))
     if protocol is None:
         return head_of_fields(method.value, path.value, pairs, limits, block.content_length(), ends_stream)
-    # The bytes of the stream belong to a tunnel.
+    # There is no body: the bytes of the stream belong to a tunnel.
     return head_of_fields(method.value, path.value, pairs, limits, 0, True, protocol.value)
 
 
@@ -95,7 +96,7 @@ cdef bint asks_head(HeaderBlock block) except -1:
 
 
 cdef object too_large_error():
-    return RequestRefusedError(431, "the fields have more bytes than are taken here")
+    return RequestRefusedError(431, "the fields have more bytes than are accepted here")
 
 
 cdef list answer_fields(int status, bytes lines):
@@ -110,7 +111,7 @@ cdef tuple status_field(int status):
 
 
 cdef list fields_of(bytes lines):
-    """Return fields of lines; a method gives most answers the same lines, so the latest ones are kept."""
+    """Convert lines to fields; the results are kept, as most answers of a method have the same lines."""
     cdef object known = KNOWN_FIELDS.get(lines)
     if known is not None:
         return <list>known
@@ -128,7 +129,7 @@ cdef object line_fields(bytes lines):
     if template is not None:
         return template
     if lines not in KNOWN_FIELDS:
-        # Lines with a new value each time need no template.
+        # The lines occur for the first time. Lines that differ each time need no template.
         return fields_of(lines)
     template = KNOWN_TEMPLATES[lines] = HeaderTemplate([(name, value) for _, name, value in fields_of(lines)])
     return template
@@ -143,7 +144,7 @@ cdef list cut_fields(bytes lines):
         name = name.lower()
         token = token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         if not (TOKEN_CONNECTION <= token <= TOKEN_UPGRADE or token == TOKEN_TRANSFER_ENCODING):
-            # Blanks at an edge, which HTTP/1.1 skips, make a response malformed (RFC 9113, section 8.2.1).
+            # Blanks at the ends of a value, which HTTP/1.1 ignores, would be malformed (RFC 9113, section 8.2.1).
             fields.append((token, name, value.strip(b" \t")))
     return fields
 
@@ -162,7 +163,7 @@ cdef int put_response(Http2Sender sender, int status, object fields, int64_t siz
 
 
 cdef int put_date(Http2Sender sender) except -1:
-    """Write the date, whose block refers only to the static table."""
+    """Write the date. Its encoded block is kept, as it refers only to the static table."""
     global written_date, date_block
     cdef bytes date = response_date()
     cdef Py_ssize_t at = sender.out.size, size
@@ -171,7 +172,7 @@ cdef int put_date(Http2Sender sender) except -1:
         memcpy(sender.out.reserve(size), PyBytes_AS_STRING(date_block), <size_t>size)
         return 0
     sender.encoder.put(sender.out, TOKEN_DATE, b"date", date, INDEXING_NONE)
-    # The bytes stay in the buffer until its next change.
+    # The pointer is valid until the buffer changes.
     date_block = PyBytes_FromStringAndSize(sender.out.data() + at, sender.out.size - at)
     written_date = date
     return 0

@@ -12,13 +12,13 @@ from fastrpc._core.wire.silence cimport Silence
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # Our SETTINGS_MAX_FRAME_SIZE, and the window of a connection that is trusted.
+    # Our SETTINGS_MAX_FRAME_SIZE; the window of a connection whose client is known.
     OWN_FRAME_LIMIT = 262_144
     WIDE_WINDOW = 16_777_216
 
 cdef enum DrainStep:
     DRAIN_NONE = 0
-    # GOAWAY with 2 ** 31 - 1 was sent: the peer opens nothing new once it has read it.
+    # GOAWAY with the id 2 ** 31 - 1 was sent. The peer opens no streams once it has read this.
     DRAIN_ANNOUNCED = 1
     # GOAWAY with the last id was sent: streams with higher ids are dropped.
     DRAIN_FINAL = 2
@@ -27,13 +27,13 @@ cdef enum DrainStep:
 @cython.final
 cdef class Http2Control:
     cdef:
-        # The parts of the connection that these frames concern.
+        # The parts of the connection that its control frames change.
         Http2Sender sender
         FlowControl flow
         StreamTable streams
         bint is_client
 
-        # The settings of the peer, and whether they arrived; ours, and whether they were sent.
+        # The settings of the peer; whether they arrived; our settings; whether they were sent.
         Http2Settings peer
         bint is_settled
         OwnSettings ours
@@ -44,15 +44,15 @@ cdef class Http2Control:
 
         # Our drain (DrainStep).
         int drain_step
-        # The second step of the drain follows at the end of this read.
+        # Whether the second step of the drain follows at the end of this read.
         bint drain_is_due
-        # The instant of its first step.
+        # When the first step of the drain was sent.
         uint64_t drain_started_ns
-        # The last id that is taken.
+        # The highest id of streams that are processed.
         uint32_t last_taken
 
-        # The budgets of the peer. `short`: DATA that its windows force to be short; `credits`: frames of WINDOW_UPDATE
-        # so far; `max_streams`: streams that may be open at once.
+        # The budgets of the peer (drawn in the `.pyx`); the number of its WINDOW_UPDATE frames so far; the most streams
+        # that may be open at a time.
         Budget settings
         Budget skipped
         Budget late_frames
@@ -62,11 +62,11 @@ cdef class Http2Control:
         uint64_t credits
         int64_t max_streams
 
-        # The streams that were refused for their number before the peer knew the limit.
+        # The number of streams beyond the limit that were refused before the peer knew it.
         uint32_t early_refusals
 
-        # The peer's pings: their shortest allowed interval, and the frames that we had sent before the last one. The
-        # peer's silence.
+        # The count of the peer's pings; their shortest allowed interval; how many frames we had sent before the last one;
+        # the rules for a silent peer.
         PingCount pings
         uint64_t ping_gap_ns
         uint64_t sent_before_ping
@@ -74,24 +74,24 @@ cdef class Http2Control:
 
     cdef int open(self, uint32_t window_bytes, uint32_t header_list_bytes) except -1
 
-    # Frames of the peer. Functions with a `Violation` return -1 for a broken rule, and for a used-up budget.
-    # `take_settings`: 1: its settings have changed.
+    # Handle frames of the peer. Functions with a `Violation` return -1 for a broken rule or a used-up budget.
+    # `take_settings` returns 1 if the peer's settings have changed.
     cdef int take_settings(self, Http2Frame* frame, uint64_t now, Violation* violation) except -2
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2
     cdef int take_window_update(self, Http2Frame* frame, uint64_t now, Violation* violation) except -2
 
-    # Return the streams that the peer did not process; None: the peer broke a rule.
+    # Handle GOAWAY; return the streams that the peer did not process, or None if it broke a rule.
     cdef list take_goaway(self, Http2Frame* frame, Violation* violation)
 
-    # A frame has no effect.
+    # Count a frame without effect.
     cdef int skip(self, int kind, uint64_t now, Violation* violation) noexcept
-    # Count a frame for an ended stream; `size`: for DATA its size, for other frames -1.
+    # Count a frame for an ended stream. `size` is the size of DATA, -1 for other frames.
     cdef int drop_late(self, uint32_t id, Py_ssize_t size, uint64_t now, Violation* violation) noexcept
-    # Count a stream that the client wasted.
+    # Count a stream that the client opened for nothing: it was reset or refused.
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept
-    # Count a stream that was refused for its number.
+    # Count a stream that was refused because too many were open.
     cdef int note_refused(self, uint64_t now, Violation* violation) noexcept
-    # A stream ended: frames for it may still come.
+    # Allow late frames for a stream that has ended, `with_data`: also DATA.
     cdef int expect_late(self, bint with_data) noexcept
 
     # The end.
@@ -99,7 +99,7 @@ cdef class Http2Control:
     cdef bint finish_drain(self) except -1
     cdef int say_goodbye(self, int code, str text) except -1
 
-    # Compare the instants with now; return the Verdict about the peer, and the next instant, 0 = never.
+    # Check the deadlines; return the Verdict about the peer, and set `due` to the next deadline, 0 = none.
     cdef int check(self, uint64_t now, uint64_t heard_ns, uint64_t* due) except -1
 
 
@@ -113,7 +113,7 @@ cdef enum BlockKind:
 @cython.final
 cdef class Http2Incoming:
     cdef:
-        # The parts of the connection that receiving needs, and where its credit is written.
+        # The parts of the connection that receiving needs; the output, for WINDOW_UPDATE.
         Http2Parser parser
         HpackDecoder decoder
         StreamTable streams
@@ -121,36 +121,38 @@ cdef class Http2Incoming:
         Http2Control control
         WriteBuffer out
 
-        # When an incomplete frame or header block began (0: none has), and its received bytes, including consumed ones.
+        # For an incomplete frame or header block: when it began (0: no such frame), its received bytes, and how many of
+        # them are consumed.
         uint64_t began_ns
         Py_ssize_t came
         Py_ssize_t consumed
 
-        # The stream whose DATA frame is received, None: it is over or was refused; the place of its long message.
+        # The stream of the DATA frame that is being received, or None if it is over or was refused; the assembly into which
+        # its long message is received.
         Http2Stream data_stream
         Assembly sink
 
-    # Consume the next frame, or part of one, as `Http2Parser.parse`; note an incomplete one.
+    # Call `Http2Parser.parse`, and keep track of an incomplete frame.
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame, uint64_t now) except? -1
     cdef int note_rest(self, Py_ssize_t rest, uint64_t now) noexcept
 
-    # Take a head or trailers: return its BlockKind, -1: it breaks a rule of the stream.
+    # Check a head or trailers; return the BlockKind, or -1 if a rule of the stream is broken.
     cdef int take_block(self, Http2Stream stream, HeaderBlock block, bint ends_stream, Violation* violation) except -2
 
-    # Take DATA from the windows by the head of its frame, and find its stream. -1: a violation.
+    # Count a DATA frame for the windows at its header, and set `data_stream`. Return -1 if a rule is broken.
     cdef int begin_data(self, Http2Frame* frame, uint64_t now, Violation* violation) except -2
 
-    # Return the place of the next bytes of a long frame in an assembly; count bytes that were received there, return
-    # whether they end the stream.
+    # Return where the next bytes of a long frame are received in an assembly, or NULL; count bytes that were received
+    # there, and return whether they end the stream.
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL
     cdef bint placed(self, Py_ssize_t size, uint64_t now) except -1
 
-    # Return the bytes that may still arrive for a stream: the rest of its window, and of a frame under way.
+    # Return the bytes that may still arrive for a stream: the rest of its window, and the rest of the present frame.
     cdef inline int64_t to_come(self, Http2Stream stream) noexcept:
         return self.flow.receivable(&stream.windows) + (self.parser.missing_data() if self.data_stream is stream else 0)
 
-    # Return the credit of the connection for placed bytes, or the credit of a stream (for a grant beyond its window,
-    # for its growth).
+    # Return credit to the peer: of the connection for processed bytes; of a stream for processed bytes, for a window that
+    # may grow, or for a grant beyond the window.
     cdef int place(self, Py_ssize_t size) except -1
     cdef inline int place_of(self, Http2Stream stream, Py_ssize_t size) except -1:
         if stream is None or not stream.keeps_credit:

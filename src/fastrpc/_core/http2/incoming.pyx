@@ -1,26 +1,26 @@
-"""The receiving half of a connection: frames cut from the bytes, heads checked, DATA taken from our windows.
+"""The receiving half of a connection: it parses frames, checks heads, and counts DATA for our windows.
 
 ::
 
     bytes ──► parse ──► HEADERS ──► decoder ──► take_block: the rules of its kind ──► a hook of the connection
                 └─────► DATA ─────► begin_data: windows, its stream ──► in parts ──┬──► a hook
                                                                        place_in ───┘    into an assembly, uncopied
-    credit:  of the connection when bytes are in their place, of a stream when the program takes them
+    credit:  of the connection when bytes are processed, of a stream when the program reads them
 
-`Control` has the frames of the connection itself: SETTINGS, PING, WINDOW_UPDATE, GOAWAY; the budgets against floods;
-drain and silence. It knows no hooks: it answers frames itself, and returns a broken rule to the connection.
+`Http2Control` has the control frames (SETTINGS, PING, WINDOW_UPDATE, GOAWAY), the budgets against floods, drain and
+silence. It calls no hooks: it answers frames itself, and returns broken rules to the connection.
 
 ::
 
-    budget       PROTOCOL.md 9, with the frames that HTTP/2 has instead
+    budget       as in PROTOCOL.md 9, for these frames of HTTP/2
     ──────────── ──────────────────────────────────────────────────────────────────────────────────────────
     settings     SETTINGS without ACK
-    skipped      unknown kinds, PRIORITY, GOAWAY, empty DATA, interim heads, answers to no PING
-    credits      WINDOW_UPDATE: a total, plus allowances for each stream opened and each frame of DATA or HEADERS sent
+    skipped      unknown kinds, PRIORITY, GOAWAY, empty DATA, interim heads, unasked answers to PING
+    credits      WINDOW_UPDATE: a total, and more for each opened stream and each sent frame of DATA or HEADERS
     late         frames for streams that are over: DATA by its bytes, others by their number
-    idle work    streams that the client opened to reset, or that were refused or reset for its fault
-    short        DATA that the peer's windows force to be short
-    pings        three strikes
+    idle work    streams that the client opened and reset, or that were refused or reset for its fault
+    short        our DATA frames that the peer's small windows force to be short
+    pings        pings that come too fast, up to three
 """
 
 cimport cython
@@ -80,21 +80,21 @@ cdef enum:
     PING_BYTES = 8
     EARLY_REFUSALS = 10_000
 
-# PROTOCOL.md, "GOAWAY and close": the second step follows at most a second after the first.
+# The most time between the two steps of a drain (PROTOCOL.md, "GOAWAY and close").
 cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
 
-# The contents of our pings.
+# The payloads of our pings.
 cdef bytes PING_OF_LIFE = b"fastrpc\0"
 cdef bytes PING_OF_DRAIN = b"fastrpc\1"
 
 cdef enum:
-    # A shorter rest is copied: a separate read is not worth its cost.
+    # The shortest rest of a message that is received directly; a shorter one is copied, without a separate read.
     LEAST_DIRECT = 4_096
 
 
 @cython.final
 cdef class Http2Control:
-    """The frames of the connection itself, the budgets against floods, and the drain."""
+    """The control frames of a connection, the budgets against floods, and the drain."""
 
     def __cinit__(self, Http2Sender sender not None, FlowControl flow not None, StreamTable streams not None):
         self.sender = sender
@@ -145,12 +145,12 @@ cdef class Http2Control:
     cdef int take_ping(self, Http2Frame* frame, uint64_t now, bint is_stuck, Violation* violation) except -2:
         if frame.flags & FLAG_ACK:
             if self.drain_step == DRAIN_ANNOUNCED and memcmp(frame.data, PyBytes_AS_STRING(PING_OF_DRAIN), PING_BYTES) == 0:
-                # After the input that came with the answer: clients send the answer before queued requests.
+                # Only after the rest of this read: clients send the answer to PING before requests that they have queued.
                 self.drain_is_due = True
                 return 0
             return 0 if self.silence.asked_ns else self.skip(KIND_PING, now, violation)
         if self.sender.frames_sent != self.sent_before_ping:
-            # As gRPC has it: a side that gets messages may measure the line by pings.
+            # As in gRPC, a peer that receives frames may ping, to measure the bandwidth.
             self.pings.was_pinged = False
         self.sent_before_ping = self.sender.frames_sent
         if is_early_ping(&self.pings, now, self.ping_gap_ns):
@@ -164,8 +164,8 @@ cdef class Http2Control:
         cdef Py_ssize_t cost = self.sender.short_cost
         self.sender.short_cost = 0
         self.credits += 1
-        # gRPC's core raises the window of each stream when it opens the stream: hundreds of frames arrive before the
-        # first answer is sent.
+        # Opened streams count as well: gRPC's core raises the window of each stream when it opens it, with hundreds of
+        # frames before the first answer.
         if self.credits > FREE_CREDITS + CREDITS_PER_FRAME * (self.sender.frames_sent + self.streams.opened):
             return violated(violation, RULE_CREDIT_FLOOD, <int64_t>self.credits)
         if cost and not spend(&self.short, cost, now):
@@ -179,7 +179,7 @@ cdef class Http2Control:
             return self.drop_late(frame.stream, -1, now, violation)
         if stream is None:
             return violated(violation, RULE_ZERO_STREAM_INCREMENT)
-        # A WINDOW_UPDATE of 0 bytes is a violation as well.
+        # This also refuses a WINDOW_UPDATE of 0 bytes.
         if self.flow.raise_window(&stream.windows, frame.number, violation) < 0:
             return -1
         return self.sender.unpark(stream)
@@ -198,14 +198,14 @@ cdef class Http2Control:
         return 0 if is_allowed else violated(violation, RULE_LATE_FLOOD, id)
 
     cdef int spend_idle_work(self, uint64_t now, Violation* violation) noexcept:
-        # A server can waste at most as many of our streams as we opened.
+        # No limit for a server: it can only reset streams that we opened.
         if self.is_client or spend(&self.idle_work, 1, now):
             return 0
         return violated(violation, RULE_IDLE_WORK)
 
     cdef int note_refused(self, uint64_t now, Violation* violation) noexcept:
-        # A peer that knows the limit is at fault. Before, an honest peer may open many streams within one round trip.
-        # The bound is for peers that never acknowledge our SETTINGS.
+        # Only a peer that knows the limit is at fault; before it does, it may open many streams within one round trip.
+        # EARLY_REFUSALS is for peers that never acknowledge our SETTINGS.
         if self.ours.acknowledged.streams > self.streams.limit and self.early_refusals < EARLY_REFUSALS:
             self.early_refusals += 1
             return 0
@@ -223,7 +223,7 @@ cdef class Http2Control:
         cdef list not_taken
         cdef Http2Stream stream
         if not self.is_client:
-            # A client's GOAWAY is about pushes.
+            # A client's GOAWAY is about pushed streams, which we never open.
             return []
         not_taken = self.streams.leave(frame.last_stream, violation)
         if not_taken is not None:
@@ -235,7 +235,7 @@ cdef class Http2Control:
         return not_taken
 
     cdef bint start_drain(self, str text, uint64_t now) except -1:
-        """Send the first step of the drain; False: it was sent before, or nothing can be sent."""
+        """Send the first step of the drain; return False if it was sent already or our SETTINGS were not sent."""
         if self.drain_step != DRAIN_NONE or not self.has_opened:
             return False
         self.drain_step = DRAIN_ANNOUNCED
@@ -246,7 +246,7 @@ cdef class Http2Control:
         return True
 
     cdef bint finish_drain(self) except -1:
-        """Send the second step of the drain; False: the first step was not sent, or the second was."""
+        """Send the second step of the drain; return False unless only the first step was sent."""
         if self.drain_step != DRAIN_ANNOUNCED:
             return False
         self.drain_step = DRAIN_FINAL
@@ -257,7 +257,7 @@ cdef class Http2Control:
         return True
 
     cdef int say_goodbye(self, int code, str text) except -1:
-        """Send the GOAWAY that ends the connection, unless the drain has said the same."""
+        """Send the GOAWAY that ends the connection, unless the drain has sent the same."""
         cdef uint32_t last = 0 if self.is_client else min(self.last_taken, self.streams.highest)
         if not self.has_opened or (code == CODE_NONE and self.drain_step == DRAIN_FINAL):
             return 0
@@ -274,7 +274,7 @@ cdef class Http2Control:
                 drain_due = 0
                 self.finish_drain()
         if verdict == PEER_IS_SILENT:
-            # A client without a call depends on no answer, and servers dislike its pings.
+            # A client without calls sends no pings: it waits for nothing, and servers limit such pings.
             verdict = PEER_LIVES
             due[0] = now + interval_of(&self.silence)
             if not self.is_client or self.streams.count_open():
@@ -295,7 +295,7 @@ cdef int _apply_settings(Http2Control control, Http2Frame* frame, Violation* vio
         return -1
     control.sender.frame_limit = control.peer.frame_bytes
     put_settings_ack(control.sender.out)
-    # The next header block begins with the size of the table, after the ACK.
+    # After the ACK: the next header block begins with the new size of the table.
     control.sender.encoder.limit_table(control.peer.header_table_bytes)
     if control.is_client:
         control.streams.limit = control.peer.streams
@@ -305,20 +305,20 @@ cdef int _apply_settings(Http2Control control, Http2Frame* frame, Violation* vio
 
 
 cdef bytes debug_of(str text):
-    """Return a text as GOAWAY has it."""
+    """Return a text as the debug data of GOAWAY."""
     return text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT]
 
 
 @cython.final
 cdef class Http2Incoming:
-    """Frames cut from the bytes, heads checked, and the windows that the peer may fill."""
+    """The parsing of received frames, the check of heads, and the windows that the peer may fill."""
 
     def __cinit__(self, Http2Control control not None, Py_ssize_t header_list_bytes):
         self.control = control
         self.streams = control.streams
         self.flow = control.flow
         self.out = control.sender.out
-        # The frame limit that we announce applies at once: the peer may obey before its ACK arrives.
+        # The frame limit that we announce applies from the start: the peer may use it before its ACK arrives.
         self.parser = Http2Parser(not control.is_client, OWN_FRAME_LIMIT)
         self.decoder = HpackDecoder(FIRST_TABLE_BYTES, header_list_bytes)
 
@@ -335,7 +335,7 @@ cdef class Http2Incoming:
         return taken
 
     cdef int note_rest(self, Py_ssize_t rest, uint64_t now) noexcept:
-        """Note that `rest` bytes of an incomplete frame have arrived, which are not consumed yet."""
+        """Note that `rest` bytes of an incomplete frame have arrived and are not consumed yet."""
         self.came = self.consumed + rest
         if self.came == 0:
             self.began_ns = 0
@@ -359,10 +359,10 @@ cdef class Http2Incoming:
             CHECKED_AS_CONNECT if self.control.offers_connect and block.has(TOKEN_PROTOCOL) else CHECKED_AS_REQUEST
         ))
         if self.streams.is_client and rule == RULE_NONE:
-            # The block has the field, which has three digits.
+            # `check` has found `:status` with three digits.
             status = PyBytes_AS_STRING(block.field(TOKEN_STATUS).value)
             is_interim = status[0] == b"1"
-            # HTTP/2 has no upgrade.
+            # HTTP/2 has no 101 (Switching Protocols).
             rule = RULE_STATUS if memcmp(status, b"101", 3) == 0 else RULE_NONE
         if rule:
             return violated(violation, rule)
@@ -392,7 +392,7 @@ cdef class Http2Incoming:
             return self.control.drop_late(frame.stream, size, now, violation)
         if padding > 0:
             self.take(stream, padding, True)
-        # A frame without content that does not end the stream.
+        # A frame without content that does not end the stream has no effect.
         return self.control.skip(KIND_DATA, now, violation) if size == padding and not frame.ends_stream else 0
 
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL:

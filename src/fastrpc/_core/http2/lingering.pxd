@@ -1,4 +1,4 @@
-"""The streams of a server's connection whose end we sent, and whose clients may send on for a while."""
+"""The streams that a server has ended on its side, and on which clients may still send for a while."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -11,27 +11,28 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class LingeringStreams:
     cdef:
-        # The connection, borrowed: the wire holds it and this object.
+        # The connection, borrowed, as the wire holds it and this object.
         PyObject* holder
 
-        # The instant of each stream that lingers. All have the same time (`Timeouts.linger`): the first one is due first.
+        # When each lingering stream is reset. The time is the same for all (`Timeouts.linger`), so the first is due first.
         dict instants
 
     cdef inline Http2Connection http2(self):
         return <Http2Connection>self.holder
 
-    # Before our end of a stream: the end resets the stream only when the client has had time for its own end.
+    # Called before a stream is ended on our side: it is then reset only after the client has had time to end its side.
     cdef int linger(self, Http2Stream stream) except -1
 
-    # Called before the end of an early answer, with the same effect: the rest of the body is dropped, unless it is
-    # known to be long and the request is not refused: clients such as curl 7 send on after a success, and lose a refusal
-    # by a reset. Received bytes give their credit back; the side calls `took` for DATA that still comes.
+    # Called before the end of an answer that does not wait for the body: call `linger`, and drop the rest of the body. A
+    # body that is known to be long is not spared, unless the request is refused: clients such as curl 7 would send all of
+    # it after a success, and would lose a refusal by a reset. The credit of received bytes is returned; for DATA that
+    # still arrives the user calls `took`.
     cdef int spare_rest(self, Http2Stream stream, bint is_refused) except -1
 
-    # Forget a stream, which is over.
+    # Remove a stream that is over.
     cdef int remove(self, Http2Stream stream) except -1
 
-    # Reset the streams that are due; return the next instant, 0 = none.
+    # Reset the streams that are due; return when the next one is due, 0 = none.
     cdef uint64_t check(self, uint64_t now) except? 0
 
 

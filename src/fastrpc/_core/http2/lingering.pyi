@@ -2,4 +2,4 @@ from typing import final
 
 @final
 class LingeringStreams:
-    """The streams of a connection that stay half-closed for a while."""
+    """The streams of a connection that stay half-closed for a while after our end."""

@@ -1,11 +1,11 @@
-"""The streams of a server's connection whose end we sent, and whose clients may send on for a while.
+"""The streams that a server has ended on its side, and on which clients may still send for a while.
 
 ::
 
-    the end of an early answer ──► linger, spare_rest ──► the client's own end ──► remove
-                                                      └─► its instant comes ─────► check ──► RST_STREAM with NO_ERROR
+    the end of an early answer ──► linger, spare_rest ──► the client ends its side ──► remove
+                                                      └─► its time is over ──────────► check ──► RST_STREAM with NO_ERROR
 
-A reset within a request is correct (RFC 9113, section 8.1), but many clients lose the answer before it.
+A reset before the request is complete is correct (RFC 9113, section 8.1), but makes many clients lose the answer.
 """
 
 cimport cython
@@ -18,13 +18,13 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.server.link cimport Link
 
 cdef enum:
-    # The longest rest of a body that is dropped after its answer, if its length is known.
+    # The longest rest of a body that is received and dropped after the answer.
     SPARED_BYTES = 16_777_216
 
 
 @cython.final
 cdef class LingeringStreams:
-    """The streams of a connection that stay half-closed for a while."""
+    """The streams of a connection that stay half-closed for a while after our end."""
 
     cdef int linger(self, Http2Stream stream) except -1:
         cdef Http2Connection http2 = self.http2()
@@ -49,8 +49,8 @@ cdef class LingeringStreams:
         kept = flow.first_receiving - stream.windows.growth.owed - http2.incoming.to_come(stream)
         if kept > 0:
             http2.took(stream, <Py_ssize_t>kept)
-        # All of the rest before the answer: clients such as curl 7 read no further window behind it, and would wait for one
-        # for ever. The rest is dropped, so it needs no memory. The client knows our SETTINGS by then.
+        # Grant all of the rest before the answer: clients such as curl 7 read no WINDOW_UPDATE after it, and would wait
+        # forever. The rest is dropped, so it needs no memory. The client knows our SETTINGS by then.
         rest = SPARED_BYTES if stream.content_left < 0 else min(stream.content_left, <int64_t>SPARED_BYTES)
         rest -= http2.first_window + stream.windows.receiving
         return http2.grant(stream, rest) if rest > 0 else 0
@@ -72,7 +72,7 @@ cdef class LingeringStreams:
             if stream.unsent is None:
                 http2.reset(stream, CODE_NONE)
             else:
-                # The time begins after the answer.
+                # The answer is not sent yet; the client's time begins after it.
                 self.instants[stream] = now + (<Link>http2.engine()).life.linger_ns
         return 0
 

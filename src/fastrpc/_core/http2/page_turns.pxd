@@ -1,4 +1,4 @@
-"""The connection of the pages of HTTP/2, the turns of their bytes that wait, and their instants."""
+"""The state that the pages of one HTTP/2 connection share: the turns of waiting bytes, and their deadlines."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -15,25 +15,25 @@ from fastrpc._core.server.link cimport Link
 @cython.final
 cdef class PageTurns:
     cdef:
-        # The connection, borrowed: the wire holds it and this object, and it holds each stream with an exchange. An
-        # exchange whose stream is over does not use it.
+        # The connection, borrowed. The wire holds it and this object, and it holds the streams with exchanges; an exchange
+        # whose stream is over does not use it.
         PyObject* holder
 
-        # The limits of heads; the time for the next piece of a body, and for a client that reads nothing.
+        # The limits of heads; the time limit for the next piece of a body, and for a client that reads nothing.
         RequestLimits limits
         uint64_t patience_ns
-        # The interval of checks for facts without an instant: windows that block a body, bytes that a client takes.
+        # The interval of checks for changes that no event reports, such as bytes that a client reads.
         uint64_t look_ns
 
-        # The exchanges whose kept bytes have their turn, a deque; whether a read for them was asked for.
+        # A deque of the exchanges whose waiting bytes are processed next; whether a read for them was requested.
         object ready
         bint is_asked
 
-        # The exchange whose head came last in this read, or None. Its body may follow in the same read, so the exchange
-        # does not wait yet.
+        # The exchange whose head arrived last in this read, or None. Its body may follow in the same read, so waiting has
+        # not begun yet.
         Exchange latest
 
-        # The instants of the exchanges whose streams are open.
+        # The deadlines of the exchanges whose streams are open.
         ExchangeTimes times
 
         # The streams that stay half-closed after early responses.
@@ -48,5 +48,5 @@ cdef class PageTurns:
     cdef inline Link link(self):
         return <Link>(<Http2Connection>self.holder)._engine
 
-    # Let the kept bytes of an exchange go on: at the end of this read, or in a separate read.
+    # Queue an exchange whose waiting bytes are processed at the end of this read, or in a separate read.
     cdef int give(self, Exchange exchange) except -1

@@ -6,7 +6,7 @@ from fastrpc._core.http2.lingering import LingeringStreams
 
 @final
 class PageTurns:
-    """The turns of requests whose bytes wait on one connection."""
+    """The turns of the requests of one connection whose bytes wait."""
 
     def __init__(
         self, limits: RequestLimits, http2: Http2Connection, lingering: LingeringStreams

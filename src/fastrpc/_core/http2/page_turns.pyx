@@ -1,4 +1,4 @@
-"""The connection of the pages of HTTP/2, the turns of their bytes that wait, and their instants."""
+"""The state that the pages of one HTTP/2 connection share: the turns of waiting bytes, and their deadlines."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ from fastrpc._core.io.engine cimport ByteStream
 
 @cython.final
 cdef class PageTurns:
-    """The turns of requests whose bytes wait on one connection."""
+    """The turns of the requests of one connection whose bytes wait."""
 
     def __cinit__(self, RequestLimits limits not None, Http2Connection http2 not None, LingeringStreams lingering not None):
         self.holder = <PyObject*>http2
@@ -27,7 +27,7 @@ cdef class PageTurns:
         self.ready.append(exchange)
         if below is not NULL and not (http2.engine().is_reading or self.is_asked):
             self.is_asked = True
-            # As after a deferred read: the input has its slice of the loop, like the input of other connections.
+            # Request a read, as after a deferred one, so that the bytes get a slice of the loop, like other connections.
             (<ByteStream>below).hold_input()
             (<ByteStream>below).release_input()
         return 0

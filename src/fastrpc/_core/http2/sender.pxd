@@ -10,7 +10,7 @@ from fastrpc._core.native.send_queue cimport BURST
 from fastrpc._core.wire.rounds cimport Round
 
 cdef enum:
-    # Bytes of the prefix of a gRPC message: whether it is compressed, and its size.
+    # The size of the prefix of a gRPC message, which has a flag for compression and the size of the message.
     PREFIX_BYTES = 5
 
 
@@ -22,28 +22,29 @@ cdef class Http2Message:
         Http2Message next
         Http2Message last
 
-        # prefix[prefix_at:] and payload[offset:] are to be written.
+        # The unwritten part is prefix[prefix_at:] and payload[offset:].
         char[PREFIX_BYTES] prefix
         int prefix_at
         bytes payload
         Py_ssize_t offset
 
-        # For trailers: their template (or None) and further fields (a list of token, name, value, or None).
+        # Whether these are trailers, and for trailers: their template, or None; a list of further fields (token, name,
+        # value), or None.
         bint is_trailers
         HeaderTemplate template
         list fields
 
-        # Whether it ends our side of the stream. Whether its bytes are in `Http2Sender.cut_bytes`.
+        # Whether the message ends our side of the stream; whether its bytes are counted in `Http2Sender.cut_bytes`.
         bint ends_stream
         bint is_cut
 
     cdef inline Py_ssize_t left(self) noexcept:
-        """Return the bytes of DATA that are to be written."""
+        """Return the number of unwritten bytes of DATA."""
         return PREFIX_BYTES - self.prefix_at + len(self.payload) - self.offset
 
 
 cdef struct Stall:
-    # The instant since which the peer takes nothing of a stream's waiting output, 0: none waits; the bytes written by
+    # Since when the peer has read nothing of a stream's waiting output, 0: no output waits; the bytes that were written by
     # then.
     uint64_t since_ns
     int64_t written
@@ -60,49 +61,49 @@ cdef class Http2Sender(OutputBuffer):
         # The peer's SETTINGS_MAX_FRAME_SIZE.
         Py_ssize_t frame_limit
 
-        # Streams with small messages, which wait for a window of the connection.
+        # The streams with small messages that wait for the window of the connection.
         Queue small
-        # Streams with large messages, and streams without room, which wait for their turn.
+        # The streams that wait for their turn: with large messages, or with a sender that waits for room; their turns.
         Queue ring
         Round round
-        # Streams in these queues that need nothing any more: they stay until they are too many.
+        # The number of streams in these queues that wait for nothing any more. They are removed when they are many.
         Py_ssize_t dropped
 
-        # The bytes of all waiting messages; the bytes of messages that others overtake: the rests of begun messages,
-        # and messages that only the windows of their streams block.
+        # The bytes of all waiting messages; the bytes of those messages that others may overtake: partly written messages,
+        # and messages that wait for the windows of their streams.
         readonly Py_ssize_t queued_bytes
         Py_ssize_t cut_bytes
 
-        # The bytes of messages that waited and are written, of all streams.
+        # The bytes of waiting messages that were written so far, of all streams.
         int64_t written_bytes
 
-        # Whether the first small message waits for the window of the connection, as the last `pump` found.
+        # Whether the first small message waited for the window of the connection at the last `pump`.
         bint lacks_credit
 
-        # The last DATA frame, to which the next short message of its stream is added: its place in `out`, -1: none, its
-        # stream and its end.
+        # The last DATA frame, to which the next short message of the same stream is added: its offset in `out`, or -1; the
+        # offset of its end; its stream.
         Py_ssize_t _open_at
         Py_ssize_t _open_end
         uint32_t _open_stream
 
-        # Streams that have room now, and streams that a frame of this `pump` closed: the connection notifies the side
-        # above.
+        # Whether `pump` is running; streams that have room now, and streams that were ended in `pump`, of which the
+        # connection notifies its user.
         bint is_pumping
         list woken
         list over
 
-        # The DATA frames (one for 16 KiB) and HEADERS sent so far, which bound WINDOW_UPDATE and PING of the peer; the
-        # cost of short pieces that a window forced.
+        # The number of sent HEADERS and DATA frames, one for each 16 KiB, which limits the peer's WINDOW_UPDATE and PING;
+        # the cost of short pieces that the peer's windows forced.
         uint64_t frames_sent
         Py_ssize_t short_cost
 
-    # Heads and trailers, between `begin_head` and `end_head` nothing else is written.
+    # Write heads and trailers. Nothing else may be written between `begin_head` and `end_head`.
     cdef Py_ssize_t begin_head(self) except -1
     cdef int put_fields(self, HeaderTemplate template, list fields) except -1
     cdef int end_head(self, Http2Stream stream, Py_ssize_t start, bint ends_stream) except -1
     cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
 
-    # Write messages; a message without a prefix has `prefix` NULL.
+    # Write or queue messages. For bytes without a prefix, `prefix` is NULL.
     cdef int send(self, Http2Stream stream, const char* prefix, bytes payload, bint ends_stream) except -1
     cdef int drop_unsent(self, Http2Stream stream) except -1
     cdef int forget_all(self) except -1
@@ -114,7 +115,7 @@ cdef class Http2Sender(OutputBuffer):
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1
 
     cdef inline bint has_end(self, Http2Stream stream) noexcept:
-        """Return whether the end of our side of a stream waits behind its messages."""
+        """Return whether the end of our side of a stream is queued after its messages."""
         return stream.unsent is not None and (<Http2Message>stream.unsent).last.ends_stream
 
     cdef inline bint is_waiting(self) noexcept:
@@ -122,12 +123,12 @@ cdef class Http2Sender(OutputBuffer):
         return self.small._items is not None or self.ring._items is not None
 
     cdef inline int rest(self) noexcept:
-        """Return how much output waits for its turn, and not only for credit: NOTHING, LITTLE, or MUCH."""
+        """Return how much output waits for its turn rather than for credit: NOTHING, LITTLE, or MUCH."""
         if self.ring._items is not None or (self.small._items is not None and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and self.round.streams == 0 else MUCH
         return NOTHING
 
-    # Parts of `send`. Write trailers, or a piece of a message, which its windows have room for.
+    # Parts of `send`. The windows must have room for the written bytes.
     cdef int _write_short(
         self, Http2Stream stream, const char* prefix, int prefix_size, const char* data, Py_ssize_t size, bint ends_stream
     ) except -1

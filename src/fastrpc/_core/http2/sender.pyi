@@ -8,9 +8,9 @@ class Http2Message:
 
 @final
 class Http2Sender:
-    """The streams that wait to send, and the bytes that may leave."""
+    """The streams that wait to send, and the output of the connection."""
 
     def __init__(self, flow: FlowControl, streams: StreamTable) -> None: ...
     @property
     def queued_bytes(self) -> int:
-        """Bytes of messages that wait."""
+        """The bytes of all waiting messages."""

@@ -1,4 +1,4 @@
-"""The way of frames out of a connection of HTTP/2: order, windows, and the pieces of long messages.
+"""The sending half of an HTTP/2 connection: the order of frames, windows, and the pieces of long messages.
 
 ::
 
@@ -9,9 +9,9 @@
     trailers ──► after the messages of its stream ─────┘
 
 The order is as in `native/send_queue`: short messages first, then deficit round robin in bytes. Here streams wait, each
-with a chain of messages, and a stream without room in its own window waits outside every queue. A header block refers
-to the peer's table in the order of the output, so it is encoded when it is written, and nothing overtakes written
-output. Several short messages of a stream share a DATA frame.
+with a chain of messages. A stream whose own window is used up waits outside the queues. A header block refers to the
+peer's table in the order of the output, so it is encoded when it is written, and nothing overtakes written output.
+Several short messages of a stream share a DATA frame.
 """
 
 cimport cython
@@ -30,21 +30,21 @@ from fastrpc._core.wire.budgets cimport PIECE_COST
 from fastrpc._core.wire.rounds cimport MOST_OWED, QUANTUM, granted, has_used_up, next_turn, open_round, take_off
 
 cdef enum:
-    # Messages of streams up to this size are written at once if nothing holds them back.
+    # Messages of streams up to this size are written immediately if nothing delays them.
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
-    # A cut leaves at least this much of a message.
+    # A message is cut only if at least this many bytes are left for later.
     SMALLEST_PIECE = 4_096
-    # Bytes without a prefix are joined to waiting ones up to this size: a message costs about 100 bytes by itself.
+    # Bytes without a prefix are appended to waiting ones up to this size, as a separate message costs about 100 bytes.
     JOINED_BYTES = 4_096
-    # The result of an attempt to write: the window of the connection is used up; all is written; the stream waits
-    # elsewhere; the rest waits for its next turn.
+    # The result of an attempt to write: the window of the connection is used up; all is written; the stream waits for its
+    # own window; the rest waits for the next turn of the stream.
     BLOCKED = 0
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
 
 
-# The trashcan frees a long chain without as deep a recursion.
+# With the trashcan, a long chain is freed without deep recursion.
 @cython.final
 @cython.trashcan(True)
 @cython.freelist(16)
@@ -54,7 +54,7 @@ cdef class Http2Message:
 
 @cython.final
 cdef class Http2Sender(OutputBuffer):
-    """The streams that wait to send, and the bytes that may leave."""
+    """The streams that wait to send, and the output of the connection."""
 
     def __cinit__(self, FlowControl flow not None, StreamTable streams not None):
         self.flow = flow
@@ -68,7 +68,7 @@ cdef class Http2Sender(OutputBuffer):
         self._open_at = -1
         open_round(&self.round)
 
-    # Output: nothing is added to a frame that was taken.
+    # Output. Nothing is added to the last DATA frame once the output is taken.
 
     cdef object take(self):
         self._open_at = -1
@@ -143,7 +143,7 @@ cdef class Http2Sender(OutputBuffer):
     cdef int _write_short(
         self, Http2Stream stream, const char* prefix, int prefix_size, const char* data, Py_ssize_t size, bint ends_stream
     ) except -1:
-        """Write bytes that fit into a frame and the windows, into the last frame if it is of the same stream."""
+        """Write bytes that fit into a frame and the windows; append them to the last frame if it has the same stream."""
         cdef Py_ssize_t whole = prefix_size + size, length
         cdef char* place
         if (
@@ -152,7 +152,7 @@ cdef class Http2Sender(OutputBuffer):
         ):
             place = self.out.reserve(whole) if whole else NULL
             length = load24_big(self.out.data() + self._open_at)
-            # The block is the buffer's own.
+            # The frame header is in the memory of the buffer.
             store24_big(<char*>self.out.data() + self._open_at, <uint32_t>(length + whole))
             if ends_stream:
                 (<char*>self.out.data() + self._open_at)[4] = FLAG_END_STREAM
@@ -162,11 +162,11 @@ cdef class Http2Sender(OutputBuffer):
             place = self.out.reserve(HEAD_BYTES + whole)
             store_head(place, whole, KIND_DATA, FLAG_END_STREAM if ends_stream else 0, stream.id)
             place += HEAD_BYTES
-        # Messages that share a frame count separately: their receiver may give credit for each.
+        # Messages in the same frame count separately, as their receiver may return credit for each.
         self.frames_sent += 1
         if whole:
             if prefix_size:
-                # A plain HTTP body has no prefix, and memcpy must not get NULL, even for 0 bytes.
+                # A plain HTTP body has no prefix. memcpy must not be called with NULL, even for 0 bytes.
                 memcpy(place, prefix, <size_t>prefix_size)
             memcpy(place + prefix_size, data, <size_t>size)
             self.flow.sent(&stream.windows, whole)
@@ -175,7 +175,7 @@ cdef class Http2Sender(OutputBuffer):
         return _ended(self, stream) if ends_stream else 0
 
     cdef int write_piece(self, Http2Stream stream, Http2Message message, Py_ssize_t size) except -1:
-        """Write trailers, or `size` bytes of a message; a long part is referred to beside the buffer, uncopied."""
+        """Write trailers, or `size` bytes of a message; a long part is added to the output by reference."""
         cdef int prefix_size = <int>min(<Py_ssize_t>(PREFIX_BYTES - message.prefix_at), size)
         cdef Py_ssize_t part = size - prefix_size, offset = message.offset
         cdef const char* prefix = message.prefix + message.prefix_at
@@ -193,7 +193,7 @@ cdef class Http2Sender(OutputBuffer):
         else:
             _count_cut(self, message)
         if part < UNCOPIED:
-            # The message keeps its payload.
+            # The pointer is valid: the message holds its payload.
             return self._write_short(
                 stream, prefix, prefix_size, PyBytes_AS_STRING(message.payload) + offset, part, ends_stream
             )
@@ -208,7 +208,7 @@ cdef class Http2Sender(OutputBuffer):
         return _ended(self, stream) if ends_stream else 0
 
     cdef int drop_unsent(self, Http2Stream stream) except -1:
-        """Forget the waiting messages of a stream."""
+        """Drop the waiting messages of a stream."""
         cdef Http2Message message = <Http2Message>stream.unsent, following
         cdef bint leaves_queue = stream.is_queued and (message is not None or stream.waits_to_send)
         stream.unsent = None
@@ -227,7 +227,7 @@ cdef class Http2Sender(OutputBuffer):
         return 0
 
     cdef int forget_all(self) except -1:
-        """Drop all that waits and all output: the connection is lost."""
+        """Drop all waiting messages and all output, as the connection is lost."""
         for stream in self.streams.entries():
             self.drop_unsent(<Http2Stream>stream)
         _forget_dropped(self)
@@ -237,45 +237,45 @@ cdef class Http2Sender(OutputBuffer):
     # Room
 
     cdef bint has_room(self, Http2Stream stream) noexcept:
-        """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
+        """Return whether a stream may send its next message now: little output waits, and its share is not used up."""
         return self.size() <= STREAM_SHARE and stream.unsent is None and not has_used_up(
             &self.round, stream.share, stream.share_turn, self.ring._items is not None
         )
 
     cdef uint64_t stalled_since(self, Http2Stream stream, Stall* stall, uint64_t now) noexcept:
-        """Return since when the peer has taken nothing of the waiting output of a stream; 0: none waits."""
-        # Streams that wait for the window of the connection take turns: bytes that one of them sends count for all.
+        """Return since when the peer has read nothing of the waiting output of a stream; 0: no output waits."""
+        # Streams that wait for the window of the connection take turns, so the bytes of one count for all.
         cdef int64_t written = stream.written_bytes if stream.is_parked else self.written_bytes
         if stream.unsent is None:
             stall.since_ns = 0
         elif stall.since_ns == 0 or written != stall.written or not stream.is_parked and self.flow.sending > 0:
-            # Without a lack of windows the rule of the connection holds.
+            # If no window blocks the stream, the output waits for the connection, which has a separate rule.
             stall.since_ns = max(stall.since_ns, now)
             stall.written = written
         return stall.since_ns
 
     cdef int wait_turn(self, Http2Stream stream) except -1:
-        """Let a stream wait until all its output is written and it has the turn; then it is among the woken."""
+        """Let a stream wait until all its output is written and it is its turn; `pump` then adds it to `woken`."""
         stream.waits_to_send = True
         if stream.unsent is None and not stream.is_queued:
             _add_to_ring(self, stream, False)
         return 0
 
     cdef int unpark(self, Http2Stream stream) except -1:
-        """Let a stream wait in a queue again, since its window has room again."""
+        """Queue a stream again if its own window has room again."""
         if stream.is_parked and _lacks(self, stream) != PARKED:
             stream.is_parked = False
             _enqueue(self, stream)
         return 0
 
     cdef int unpark_all(self) except -1:
-        """Check the windows of all streams, which SETTINGS have changed."""
+        """Call `unpark` for all streams, as SETTINGS have changed their windows."""
         for stream in self.streams.entries():
             self.unpark(<Http2Stream>stream)
         return 0
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
-        """Move messages into the output as windows allow: short ones first, then pieces until it holds `room` bytes."""
+        """Write waiting messages as windows allow: short ones, then pieces of long ones until `room` bytes are unsent."""
         self.lacks_credit = False
         self.is_pumping = True
         if _pump_small(self, with_large) != BLOCKED and with_large and self.ring._items is not None:
@@ -296,9 +296,9 @@ cdef int _write_trailers(Http2Sender sender, Http2Stream stream, HeaderTemplate 
 
 @cython.nonecheck(False)
 cdef int _ended(Http2Sender sender, Http2Stream stream) except -1:
-    """Note the last written frame of a stream.
+    """Note that the last frame of a stream was written.
 
-    A server that ends a stream before the client wants no more input on it.
+    If a server ends a stream before the client does, it needs no more input: the stream is reset.
     """
     sender.streams.end(stream)
     if stream.waits_to_send:
@@ -315,7 +315,7 @@ cdef int _ended(Http2Sender sender, Http2Stream stream) except -1:
 
 
 cdef int _write_all(Http2Sender sender, Http2Stream stream) except -1:
-    """Write the only message of a stream, whose windows have room for all of it."""
+    """Write the only message of a stream; the windows have room for all of it."""
     cdef Http2Message message = <Http2Message>stream.unsent
     cdef Py_ssize_t left = message.left()
     while left > sender.frame_limit:
@@ -326,7 +326,7 @@ cdef int _write_all(Http2Sender sender, Http2Stream stream) except -1:
 
 
 cdef int _add(Http2Sender sender, Http2Stream stream, Http2Message message) except -1:
-    """Let a message wait after the earlier messages of its stream."""
+    """Queue a message after the earlier messages of its stream."""
     cdef Http2Message first = <Http2Message>stream.unsent
     sender.queued_bytes += PyBytes_GET_SIZE(message.payload)
     if first is not None:
@@ -341,7 +341,7 @@ cdef int _add(Http2Sender sender, Http2Stream stream, Http2Message message) exce
 
 
 cdef bint _joins(Http2Sender sender, Http2Message last, Http2Message message) except -1:
-    """Add short bytes without a prefix to a waiting message; return whether they were added."""
+    """Append short bytes without a prefix to a waiting message; return whether they were appended."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(message.payload)
     if message.prefix_at == 0 or message.is_trailers or last.is_trailers or last.ends_stream or last.offset or (
         PyBytes_GET_SIZE(last.payload) + size > JOINED_BYTES
@@ -355,7 +355,7 @@ cdef bint _joins(Http2Sender sender, Http2Message last, Http2Message message) ex
 
 
 cdef int _enqueue(Http2Sender sender, Http2Stream stream) except -1:
-    """Let a stream wait with its first message in the queue it belongs to, or outside for its own window."""
+    """Queue a stream by its first message, or park it if its own window is used up."""
     cdef Py_ssize_t left = (<Http2Message>stream.unsent).left()
     if left and _lacks(sender, stream) == PARKED:
         return _park(sender, stream)
@@ -366,10 +366,10 @@ cdef int _enqueue(Http2Sender sender, Http2Stream stream) except -1:
 
 
 cdef int _park(Http2Sender sender, Http2Stream stream) noexcept:
-    """Let a stream wait for its own window, outside every queue. Others pass all of its messages."""
+    """Let a stream wait for its own window, outside the queues. Other streams may overtake all its messages."""
     cdef Http2Message message = <Http2Message>stream.unsent
     stream.is_parked = True
-    # The messages that were counted before are the first ones.
+    # Counted messages are at the start of the chain. If the last one is counted, all are.
     if message.last.is_cut:
         return 0
     while message is not None:
@@ -379,7 +379,7 @@ cdef int _park(Http2Sender sender, Http2Stream stream) noexcept:
 
 
 cdef int _count_cut(Http2Sender sender, Http2Message message) noexcept:
-    """Count the rest of a message as bytes that others pass."""
+    """Count the rest of a message as bytes that other streams may overtake."""
     if not message.is_cut:
         message.is_cut = True
         sender.cut_bytes += PyBytes_GET_SIZE(message.payload) - message.offset
@@ -395,7 +395,7 @@ cdef int _add_to_ring(Http2Sender sender, Http2Stream stream, bint is_first) exc
 
 
 cdef Http2Stream _next(Http2Sender sender):
-    """Take the stream whose turn it is out of the ring; None if the ring is empty."""
+    """Remove and return the stream of the ring whose turn it is, or None if the ring is empty."""
     cdef Http2Stream stream
     while sender.ring._items is not None:
         stream = <Http2Stream>sender.ring.popleft()
@@ -409,7 +409,7 @@ cdef Http2Stream _next(Http2Sender sender):
 
 
 cdef int _finish(Http2Stream stream) except -1:
-    """Remove the first message of a stream, which is written, or about to be: the next one is the first."""
+    """Remove the first message of a stream, as it is written or will be in the next step."""
     cdef Http2Message message = <Http2Message>stream.unsent, following = message.next
     if following is not None:
         following.last = message.last
@@ -419,7 +419,7 @@ cdef int _finish(Http2Stream stream) except -1:
 
 
 cdef int _wake(Http2Sender sender, Http2Stream stream) except -1:
-    """Wake the sender of a stream, if it waits for room: all messages are written."""
+    """Wake the sender of a stream if it waits for room, as all messages are written."""
     if stream.waits_to_send:
         stream.waits_to_send = False
         sender.woken.append(stream)
@@ -427,7 +427,7 @@ cdef int _wake(Http2Sender sender, Http2Stream stream) except -1:
 
 
 cdef int _forget_dropped(Http2Sender sender) except -1:
-    """Remove the streams that need nothing from the queues once they are as many as the others."""
+    """Remove streams that wait for nothing from the queues."""
     cdef Queue queue
     cdef Http2Stream stream
     if sender.dropped < (len(sender.small) + len(sender.ring)) // 2:
@@ -448,7 +448,7 @@ cdef int _forget_dropped(Http2Sender sender) except -1:
 
 
 cdef int _lacks(Http2Sender sender, Http2Stream stream) noexcept:
-    """Return the window that blocks a stream. BLOCKED: the connection's; PARKED: the stream's; WRITTEN: none."""
+    """Return which window blocks a stream: BLOCKED for the connection's, PARKED for the stream's, WRITTEN for none."""
     if sender.flow.first_sending + stream.windows.sending <= 0:
         return PARKED
     return BLOCKED if sender.flow.sending <= 0 else WRITTEN
@@ -471,7 +471,7 @@ cdef int _pump_small(Http2Sender sender, bint with_large) except -1:
 
 
 cdef int _write_small(Http2Sender sender, Http2Stream stream) except -1:
-    """Write the messages of a stream up to a long message, or a message that its windows hold back."""
+    """Write the messages of a stream up to a long message, or up to a message that a window blocks."""
     cdef Http2Message message = <Http2Message>stream.unsent
     cdef Py_ssize_t left
     cdef int lack
@@ -485,7 +485,7 @@ cdef int _write_small(Http2Sender sender, Http2Stream stream) except -1:
             if lack == PARKED:
                 _park(sender, stream)
             elif lack == WRITTEN:
-                # A part of the message fits.
+                # The window has room for a part of the message, which is written in the ring.
                 _add_to_ring(sender, stream, False)
                 lack = PARKED
             return lack
@@ -497,7 +497,7 @@ cdef int _write_small(Http2Sender sender, Http2Stream stream) except -1:
 
 
 cdef int _pump_ring(Http2Sender sender, Py_ssize_t room) except -1:
-    """Let each stream of the ring send its share, until the output holds `room` bytes; one may send in any case."""
+    """Let the streams of the ring send their shares until `room` bytes are unsent; at least one stream may send."""
     cdef Http2Stream stream
     cdef int done = WRITTEN
     cdef Py_ssize_t before = sender.size(), shared = 0, written = 0, more
@@ -507,17 +507,17 @@ cdef int _pump_ring(Http2Sender sender, Py_ssize_t room) except -1:
         if stream is None:
             return 0
         if sender.woken and stream.share_turn == sender.round.turn:
-            # The stream has its second turn, and streams that have room again did not send yet.
+            # The stream has its second turn: first let the streams send that have room again.
             return _add_to_ring(sender, stream, True)
-        # Heads and small rests may exceed the share.
+        # Minus a tolerance of one piece, as frame headers and small rests may exceed the share.
         more = shared + written + QUANTUM * <Py_ssize_t>sender.round.quanta_at_once - SMALLEST_PIECE
         if (more > room and shared + written) or (before + more > room and written and stream.unsent is not None):
             return _add_to_ring(sender, stream, True)
         if not _grant(sender, stream):
-            # The stream has sent more than its share before.
+            # The stream has sent more than its share before, and has to wait another turn.
             _add_to_ring(sender, stream, False)
         elif stream.unsent is None:
-            # The share of the stream counts as written; its bytes are sent after the present output.
+            # Count the share of the stream, whose bytes the woken sender writes after the present output.
             shared += stream.share
             _wake(sender, stream)
         else:
@@ -527,14 +527,14 @@ cdef int _pump_ring(Http2Sender sender, Py_ssize_t room) except -1:
 
 
 cdef bint _grant(Http2Sender sender, Http2Stream stream) noexcept:
-    """Give a stream its quanta; return whether its share is above 0. Otherwise the stream still owes bytes."""
+    """Add a round's quanta to the share of a stream; return whether the share is above 0, so that it may send."""
     stream.share = granted(&sender.round, stream.share, QUANTUM, False)
     stream.share_turn = sender.round.turn
     return stream.share > 0
 
 
 cdef int _send_share(Http2Sender sender, Http2Stream stream) except -1:
-    """Write pieces of a stream until its share is used up; if more is left, let it wait again."""
+    """Write pieces of a stream until its share is used up; if more is left, queue the stream again."""
     cdef int done = BEGUN
     cdef Http2Message message = <Http2Message>stream.unsent
     cdef Py_ssize_t left, size, most

@@ -1,2 +1,2 @@
 class StreamHandler:
-    """One side of a connection of HTTP/2, as the connection knows it."""
+    """The user of an HTTP/2 connection, a client's or a server's side, as the connection sees it."""

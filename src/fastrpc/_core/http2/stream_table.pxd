@@ -8,16 +8,16 @@ from fastrpc._core.wire.window cimport Window
 
 
 cdef struct StreamWindows:
-    # Relative to the first windows of all streams, so that SETTINGS change each window without visiting each stream:
-    # raised by WINDOW_UPDATE, lowered by DATA. The windows themselves may be negative.
+    # The windows relative to the first windows of all streams, so that SETTINGS change all windows without a loop:
+    # WINDOW_UPDATE raises them, DATA lowers them. The windows themselves may be negative.
     int64_t sending
     int64_t receiving
-    # The bytes left up to the limit before the last credit; 0 or less: that limit is reached. The peer may
-    # not know the new limit yet.
+    # The bytes left up to the limit before the last credit, 0 or less once they are used up. The peer may not have read
+    # that credit yet.
     int64_t replaced
     # The credit that is owed, and how far the window for receiving has grown.
     Growth growth
-    # Bytes of the pool that it was granted beyond the window, for long messages that were not taken yet.
+    # The bytes that the pool granted beyond the window, for long messages that are not read yet.
     int64_t granted
 
 
@@ -27,67 +27,67 @@ cdef class Http2Stream
 @cython.final
 cdef class FlowControl:
     cdef:
-        # The windows of the connection.
+        # The windows of the connection, for sending and for receiving.
         readonly int64_t sending
         Window receiving
 
-        # The bytes that streams may borrow from the connection beyond their first windows.
+        # The pool of bytes that streams may borrow beyond their first windows.
         WindowPool pool
-        # The part of the pool that streams were granted for long messages.
+        # The bytes of the pool that are granted for long messages.
         readonly int64_t granted
-        # The streams whose messages wait for more of the pool, in their order, or None.
+        # The streams whose long messages wait for room in the pool, in order, or None.
         dict waiting
-        # The waiting streams whose messages are answers. Answers are taken in any case.
+        # The waiting streams whose messages are unary answers, which are always read soon.
         dict waiting_answers
 
-        # The first windows of streams: by the peer's settings, and by our settings that are in force.
+        # The first windows of streams: by the peer's settings; by our acknowledged settings.
         readonly int64_t first_sending
         readonly int64_t first_receiving
 
-        # At least the highest `StreamWindows.sending` of all streams that are open.
+        # An upper bound of `StreamWindows.sending` of all open streams.
         int64_t _highest
 
-    # Return the bytes that a stream may send now, and the bytes that it may receive.
+    # Return how many bytes a stream may send now; return how many it may receive.
     cdef int64_t sendable(self, const StreamWindows* stream) noexcept
     cdef inline int64_t receivable(self, const StreamWindows* stream) noexcept:
         return self.first_receiving + stream.receiving
 
     cdef int sent(self, StreamWindows* stream, Py_ssize_t size) noexcept
 
-    # Apply WINDOW_UPDATE of the connection (stream NULL) or a stream. -1: it breaks a rule, of the connection or the stream.
+    # Apply WINDOW_UPDATE of the connection (`stream` is NULL) or of a stream; return -1 if it breaks a rule.
     cdef int raise_window(self, StreamWindows* stream, uint32_t increment, Violation* violation) noexcept
 
-    # Apply the peer's SETTINGS_INITIAL_WINDOW_SIZE; if `needs_highest` says so, with the highest sending window of all
-    # open streams. -1: a window overflows.
+    # Apply the peer's SETTINGS_INITIAL_WINDOW_SIZE; return -1 if a window overflows. `highest` is the highest
+    # `StreamWindows.sending` of all open streams if `needs_highest` returns True, otherwise it is not used.
     cdef bint needs_highest(self, int64_t first) noexcept
     cdef int change_first_sending(self, int64_t first, int64_t highest, Violation* violation) noexcept
 
-    # Count received DATA of a stream, NULL: an ended stream. -1: it exceeds a window, of the connection or the stream.
+    # Count received DATA of a stream, or of an ended stream (NULL); return -1 if it exceeds a window.
     cdef int receive(self, StreamWindows* stream, Py_ssize_t size, Violation* violation) noexcept
 
-    # Count bytes as placed; return the credit to send now, 0: none yet. `may_lend`: windows may grow into free memory.
+    # Count bytes of a stream as read; return the credit to send now, or 0. `may_lend` says that windows may grow.
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept
 
-    # Messages longer than the window of their stream.
+    # For messages that are longer than the window of their stream.
     #
-    # Return whether the pool has room for a message longer than its window: first come, first served, but answers
-    # before messages that may never be read.
+    # Return whether the pool has room for such a message and no other waits before it. Unary answers precede messages of
+    # streams, which may never be read.
     cdef bint has_room(self, Http2Stream stream, int64_t size, bint is_answer) except -1
-    # Reserve the room for one stream, even if the pool has none left.
+    # Reserve bytes of the pool for a stream, even if the pool has none left.
     cdef int borrow(self, Http2Stream stream, int64_t size) except -1
-    # Let a stream wait for room.
+    # Queue a stream that waits for room in the pool.
     cdef int await_room(self, Http2Stream stream, bint is_answer) except -1
-    # Return all waiting streams, answers first; ask `has_room` again for each.
+    # Remove and return all waiting streams, answers first. Check `has_room` again for each.
     cdef dict take_waiting(self)
-    # The program took bytes: return how many of them were granted beyond the window. These are back in the pool.
+    # Note that the program read bytes. Return how many of them were granted beyond the window; the pool has these again.
     cdef int64_t repay(self, StreamWindows* stream, int64_t size) noexcept
 
     # Let a message continue beyond the window of its stream; return the credit to send now.
     cdef int64_t grant(self, StreamWindows* stream, int64_t size) noexcept
 
-    # The reader of a stream waits: let its window grow, and return the credit to send now, 0: none.
+    # Grow the window of a stream whose reader waits. Return the credit to send now, or 0.
     cdef int64_t reader_waits(self, StreamWindows* stream, bint may_lend) noexcept
-    # A stream is over: return its borrowed bytes to the pool, both the growth of its window and its grants.
+    # Return the borrowed bytes of a closed stream to the pool: the growth of its window and its grants.
     cdef inline int end_window(self, StreamWindows* stream) noexcept:
         return self.take_back(stream) if stream.growth.grown or stream.granted else 0
 
@@ -98,11 +98,12 @@ cdef class FlowControl:
 
 
 cdef enum:
-    # Recently ended streams that are remembered by their ids; a newer one replaces an older one.
+    # How many closed streams a connection remembers by their ids. A newer one replaces an older one.
     REMEMBERED = 128
 
 cdef enum Ending:
-    # How a stream ended: long ago or never opened, by the ends of both sides, by RST_STREAM of the peer, by ours.
+    # How a stream was closed: unknown (long ago, or it was never opened), both sides ended it, the peer sent RST_STREAM,
+    # we sent RST_STREAM.
     ENDING_FORGOTTEN = 0
     ENDING_BOTH = 1
     ENDING_BY_PEER = 2
@@ -114,48 +115,49 @@ cdef class Http2Stream:
     cdef:
         readonly uint32_t id
 
-        # Which sides have ended: half-closed with one, closed with both.
+        # Which sides have ended. The stream is half-closed if one has, closed if both have.
         readonly bint is_ended_by_peer
         readonly bint is_ended_by_us
 
-        # Whether the head of the peer's message came: a further block is trailers. Whether that head is of gRPC.
+        # Whether the head of the peer's message arrived, so that the next block is trailers. Whether it is a gRPC head.
         readonly bint has_head
         bint is_of_grpc
 
-        # Bytes of DATA that content-length still announces; -1: it announces nothing.
+        # Bytes of DATA still to come according to content-length; -1 without content-length.
         readonly int64_t content_left
 
         StreamWindows windows
 
-        # Whether received bytes keep their credit of the connection (`Http2Connection.release`), and how many do.
+        # Whether the connection's credit for received bytes is held back until `Http2Connection.release`, and how much is.
         bint keeps_credit
         int64_t kept_credit
 
-        # Our waiting messages, the first one of a chain (Http2Message) or None, and where the stream waits with them:
-        # in a queue, or for its own window.
+        # Our waiting messages: the first Http2Message of a chain, or None. Whether the stream waits in a queue; whether it
+        # waits for its own window.
         object unsent
         bint is_queued
         bint is_parked
 
-        # The bytes of messages that waited and are written.
+        # Written bytes of messages that had to wait.
         int64_t written_bytes
 
         # The stream's share of a turn of the connection, and the number of this turn.
         int64_t share
         uint32_t share_turn
-        # Whether it has to be notified of room.
+        # Whether the stream has to be notified when it can send again.
         bint waits_to_send
-        # Whether it waited to be notified when it entered the ring: it has more to send.
+        # Whether it waited for that notification when it entered the ring, which means that it has more to send.
         bint is_streaming
 
-        # Whether it stays half-closed when a server's side ends first: the client may have last output.
+        # Whether the stream stays half-closed when the server ends its side first, as the client may have output left.
         bint lingers
 
-        # Whether the user knows it, and was not yet notified of its end. Whether we reset it before the peer's end.
+        # Whether the connection's user knows the stream and was not yet notified of its end. Whether we reset it before
+        # the peer ended its side.
         bint is_known
         bint was_cut_short
 
-        # The call for which the connection's user opened it; the user clears it once the stream is over.
+        # The call for which the connection's user opened the stream. The user clears it when the stream is closed.
         public object user
 
 
@@ -164,52 +166,52 @@ cdef class StreamTable:
     cdef:
         readonly bint is_client
 
-        # The open and half-closed streams, by id; their largest number, which a server announces and a client reads.
+        # The open and half-closed streams by id, and their limit: a server announces it, a client gets it from its peer.
         CallTable _streams
         public Py_ssize_t limit
 
-        # The number of streams that carry any number of messages, and its limit (`Limits.streams`).
+        # The number of streams of streaming calls, and its limit (`Limits.streams`).
         Py_ssize_t streaming
         Py_ssize_t most_streaming
 
-        # The highest id so far: higher ones are idle. Whether GOAWAY of the peer arrived, and the highest id that it
-        # accepts.
+        # The highest id so far. Streams with higher ids are idle.
         readonly uint32_t highest
-        # The streams that the peer has opened so far: ids may be skipped.
+        # The number of streams that the peer has opened, which may skip ids. Whether the peer's GOAWAY arrived, and the
+        # highest id that it accepts.
         uint64_t opened
         readonly bint is_left
         readonly uint32_t last_taken
 
-        # id >> 1 << 2 | Ending of streams that ended lately, at id >> 1.
+        # The recently closed streams: id >> 1 << 2 | Ending, at index id >> 1 modulo REMEMBERED.
         uint32_t[REMEMBERED] _ended
 
-    # Return the stream that a frame of the peer names; HEADERS opens it. None: it is over, the frame is dropped (its block
-    # is decoded, its DATA counts for the connection), or the peer broke a rule, and `violation.rule` is not 0.
+    # Return the stream of the peer's frame; HEADERS may open it. None if the stream is closed: drop the frame, but decode
+    # its block and count its DATA for the connection. None with `violation.rule` set if the peer broke a rule.
     cdef Http2Stream arrive(self, int kind, uint32_t id, Violation* violation)
 
-    # Note the head of a message, or its trailers, with the content-length (-1: none). -1: it breaks a rule of the
-    # stream.
+    # Note the head of a message with its content-length (-1 if it has none), or the trailers. Return -1 if they break a
+    # rule of the stream.
     cdef int take_head(
         self, Http2Stream stream, bint is_interim, bint ends_stream, int64_t content_length, Violation* violation
     ) except -2
 
-    # Note DATA, and the end of the peer's side. -1: it breaks a rule of the stream.
+    # Note DATA, and the end of the peer's side. Return -1 if DATA breaks a rule of the stream.
     cdef int take_data(self, Http2Stream stream, Py_ssize_t size, bint ends_stream, Violation* violation) except -2
 
-    # Open a stream of ours. None: the limit is reached, the ids are used up, or the peer leaves.
+    # Open a stream to the peer. None if the limit is reached, the ids are used up, or the peer has sent GOAWAY.
     cdef Http2Stream open(self)
     cdef Http2Stream find(self, uint32_t id)
 
-    # End our side: with both ends the stream is closed. RST_STREAM of a side closes it.
+    # End our side, which closes the stream if the peer has ended its side. RST_STREAM of either side closes it.
     cdef int end(self, Http2Stream stream) except -1
     cdef int reset(self, Http2Stream stream, bint is_by_us) except -1
 
-    # Take GOAWAY of a server: return the streams that it did not handle, or None for a violation.
+    # Apply GOAWAY of a server. Return the streams that it did not handle, or None if GOAWAY is a violation.
     cdef list leave(self, uint32_t last_taken, Violation* violation)
 
     cdef list entries(self)
 
-    # Count a stream of messages: return why there is no place for it, None: there is one.
+    # Count a streaming call. Return the error text if the limit is reached, else None.
     cdef str count_messages(self)
 
     cdef inline Py_ssize_t count_open(self) noexcept:

@@ -10,15 +10,15 @@ Push is never on, so all are opened by the client, with odd ids.
     closed, and a frame comes:   DATA, HEADERS                       RST_STREAM, WINDOW_UPDATE
       both sides had ended       the connection ends, STREAM_CLOSED   dropped
       reset by the peer          RST_STREAM, STREAM_CLOSED            dropped
-      reset by us                dropped: it was under way            dropped; RST_STREAM: reset by the peer
-      long ago                   dropped; HEADERS of a client: PROTOCOL_ERROR, its ids rise
+      reset by us                dropped: it was in flight            dropped; RST_STREAM: reset by the peer
+      long ago                   dropped; HEADERS of a client: PROTOCOL_ERROR, as its ids must rise
 
 PRIORITY has no effect here, whatever the state of its stream.
 
-A stream keeps how far WINDOW_UPDATE and DATA moved its windows; the first sizes are in `Windows`. So a change of
-SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by repeating
-it. Whether a change overflows a window depends on the highest one. An upper bound of it is kept, and the owner checks
-all streams only if this bound overflows.
+A stream stores only how far WINDOW_UPDATE and DATA moved its windows; `FlowControl` has the initial sizes. So a change
+of SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by
+repeating it. A change overflows a window if it overflows the highest one. `FlowControl` keeps an upper bound of the
+highest window; the owner checks all streams only if this bound overflows.
 """
 
 cimport cython
@@ -95,7 +95,7 @@ cdef class FlowControl:
 
     cdef int change_first_sending(self, int64_t first, int64_t highest, Violation* violation) noexcept:
         if self.needs_highest(first):
-            # The value is never below 0: it is the window of a future stream.
+            # At least 0, which is the value of a future stream.
             self._highest = max(highest, <int64_t>0)
             if self.needs_highest(first):
                 return violated(violation, RULE_WINDOW_OVERFLOW, first + self._highest, HIGHEST_WINDOW)
@@ -106,13 +106,13 @@ cdef class FlowControl:
         cdef int64_t left = self.receiving.left
         if size > left:
             return violated(violation, RULE_WINDOW, size, left)
-        # Even if the stream's window is exceeded: the connection continues.
+        # Counted even if the stream's window is exceeded, because the connection continues.
         self.receiving.left = left - size
         if stream is NULL:
             return 0
         left = self.first_receiving + stream.receiving
         if (size == left or size == stream.replaced) and size:
-            # The piece ends where the window ended, as the peer knew it: the peer has to wait.
+            # The DATA used up the window that the peer knew, so the peer has to wait.
             note_short(&stream.growth)
         stream.receiving -= size
         stream.replaced -= size
@@ -120,7 +120,7 @@ cdef class FlowControl:
 
     cdef int64_t place_of_stream(self, StreamWindows* stream, Py_ssize_t size, bint may_lend) noexcept:
         stream.growth.owed += size
-        # If the window was lowered below the bytes that the stream still has, the excess is taken from the credit.
+        # If our first window was lowered below the stream's remaining window, the excess is subtracted from the credit.
         if stream.growth.owed == 0 or not is_due(&stream.growth, self.first_receiving):
             return 0
         settle(&stream.growth, &self.pool, self.first_receiving, may_lend)
@@ -245,7 +245,7 @@ cdef class StreamTable:
             violated(violation, RULE_IDLE_STREAM, id)
             return None
         if kind == KIND_RST_STREAM and self._ending_of(id) == ENDING_BY_US:
-            # The peer ended its side as well: its later frames were not under way.
+            # The peer reset the stream too, so frames that it sends later break a rule.
             self._remember(id, ENDING_BY_PEER)
         if is_message:
             ending = self._ending_of(id)
@@ -261,7 +261,7 @@ cdef class StreamTable:
     cdef Http2Stream _open_by_peer(self, uint32_t id, Violation* violation):
         self.highest = id
         if self._streams.size >= self.limit:
-            # Frames after it may be under way.
+            # More frames of this stream may be in flight.
             self._remember(id, ENDING_BY_US)
             violated(violation, RULE_STREAM_LIMIT, self._streams.size, self.limit)
             return None
@@ -275,7 +275,7 @@ cdef class StreamTable:
         if not stream.has_head:
             stream.has_head = not is_interim
             stream.content_left = content_length
-            # An interim head is never the last one.
+            # An interim (1xx) head must not end the stream.
             if is_interim and ends_stream:
                 return violated(violation, RULE_TRAILERS_END)
         elif not ends_stream:
@@ -294,7 +294,7 @@ cdef class StreamTable:
 
     @cython.nonecheck(False)
     cdef int _end_by_peer(self, Http2Stream stream, Violation* violation) except -2:
-        # An answer to HEAD would announce content that is never sent; no HEAD is made or answered here.
+        # Only a response to HEAD may announce content that is not sent. HEAD is neither sent nor answered here.
         if stream.content_left > 0:
             return violated(violation, RULE_CONTENT_LENGTH)
         stream.is_ended_by_peer = True
@@ -339,7 +339,7 @@ cdef class StreamTable:
         if taken is NULL:
             return 0
         self._remember(stream.id, ending)
-        # The reference of the table.
+        # Drop the table's reference.
         Py_DECREF(<object>taken)
         return 0
 

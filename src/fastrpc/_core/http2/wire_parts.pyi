@@ -4,7 +4,7 @@ from fastrpc._core.link.contract import Backlog, Placing
 
 @final
 class Http2Placing(Placing):
-    """Long messages, received into their memory."""
+    """Receives long messages directly into their final memory."""
 
 @final
 class Http2Backlog(Backlog):

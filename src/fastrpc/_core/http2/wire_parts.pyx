@@ -1,6 +1,6 @@
-"""The parts of a wire of HTTP/2 that a link asks: long messages in place, and messages that wait.
+"""The parts of an HTTP/2 wire that a link uses: placing of long messages, and the backlog of waiting messages.
 
-Most reads have neither: both then answer by reading a field.
+Most reads need neither part. Each method then costs the read of a field.
 """
 
 cimport cython
@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 
 @cython.final
 cdef class Http2Placing(Placing):
-    """Long messages, received into their memory."""
+    """Receives long messages directly into their final memory."""
 
     cdef:
         Http2Connection http2

@@ -1,1 +1,1 @@
-"""A connection of the native protocol, sans-IO: from bytes to the states of calls, and back."""
+"""A connection of the native protocol, sans-IO: it turns bytes into states of calls, and calls into bytes."""

@@ -1,4 +1,4 @@
-"""The two parts of a connection that know calls: one serves the peer's calls, the other makes ours."""
+"""The two parts of a connection that handle calls: one serves the peer's calls, the other makes ours."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
@@ -10,12 +10,12 @@ from fastrpc._core.wire.frame cimport Frame
 
 cdef class ServingPart:
     cdef:
-        # The connection, borrowed: NULL once it was freed.
+        # The connection, borrowed; NULL after it was freed.
         PyObject* owner
 
     cdef object connection_of(self)
 
-    # From the states of calls.
+    # Called by the states of calls.
     cdef Call new_call(self)
     cdef int on_begun(self, Call call, Frame* frame) except -1
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1
@@ -30,7 +30,7 @@ cdef class ServingPart:
     cdef int on_cut(self, Py_ssize_t change) except -1
     cdef bint on_stuck(self, Call call, str text) except -1
 
-    # From the connection.
+    # Called by the connection.
     cdef str on_part(self, Frame* frame, Py_ssize_t size)
     cdef int on_part_ended(self, bint is_over) except -1
     cdef int on_cut_request(self) except -1
@@ -49,7 +49,7 @@ cdef class ServingPart:
 
 
 cdef class NativeCalling(CallingPart):
-    # From the states of calls.
+    # Called by the states of calls.
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
     cdef int on_head(self, Call call, bytes metadata) except -1

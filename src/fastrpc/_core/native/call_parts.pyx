@@ -1,13 +1,13 @@
-"""The two parts of a connection that know calls: one serves the peer's calls, the other makes ours.
+"""The two parts of a connection that handle calls: one serves the peer's calls, the other makes ours.
 
 ::
 
     Connection ──► ServingPart   (server/served_calls)  of a server, of a client that serves: gate, connection, limits
                └─► NativeCalling (client/own_calls)    of a client, of a server that calls a client that serves
 
-Either side of a connection may hold both. These classes are the interface that the connection knows. A NativeCalling is
-a CallingPart as well, the interface that our calls know. A connection without the part for a call never has the call: a
-NativeCalling opens ours, and without a ServingPart no REQUEST is taken.
+Either side of a connection may hold both. The connection uses these classes as interfaces. Our calls use NativeCalling
+through its base, CallingPart. A listed call always has its part: only a NativeCalling opens our calls, and without a
+ServingPart every REQUEST is rejected.
 """
 
 
@@ -23,13 +23,13 @@ cdef class ServingPart:
         return Call.__new__(Call)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        """Note the method of a REQUEST that is incomplete, or refused at once."""
+        """Note the method of a REQUEST that is incomplete, or is refused immediately."""
         return 0
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        """A REQUEST is complete; `frame` has its head. A call that is not answered at once has to be held.
+        """Handle a complete REQUEST; `frame` has its head. A call that is not answered immediately has to be held.
 
-        A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
+        A one-way call, whose state is STATE_GONE, counts in `one_way_calls` until its handler ends.
         """
         return 0
 
@@ -37,22 +37,22 @@ cdef class ServingPart:
         return 0
 
     cdef int on_end(self, Call call) except -1:
-        """No further message of the caller will come."""
+        """Note that the caller sends no further messages."""
         return 0
 
     cdef int on_sendable(self, Call call) except -1:
         return 0
 
     cdef int on_cancel(self, Call call, int reason) except -1:
-        """The caller has cancelled the call. A RESPONSE still has to be sent."""
+        """Handle a CANCEL of the caller. A RESPONSE still has to be sent."""
         return 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
-        """Handle that a call is about to be answered as not started, or dropped if it is one-way."""
+        """Note a refused call: it will be answered as not started, or dropped if it is one-way."""
         return 0
 
     cdef int on_ended(self, Call call) except -1:
-        """Note the end of a peer's call, which may have been noted before."""
+        """Note the end of a peer's call. May be called twice for a call."""
         return 0
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -62,7 +62,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_cut(self, Py_ssize_t change) except -1:
-        """The bytes held by incomplete stream messages grow by `change`."""
+        """Add `change`, which may be negative, to the bytes held by incomplete stream messages."""
         return 0
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
@@ -73,19 +73,19 @@ cdef class ServingPart:
         return 0
 
     cdef int on_cut_request(self) except -1:
-        """A REQUEST is incomplete at the end of a read; the frame reader has its fields."""
+        """Handle a REQUEST that is incomplete at the end of a read; the frame reader has its fields."""
         return 0
 
     cdef bint on_stuck(self, Call call, str text) except -1:
-        """A cut message has stalled; return whether that was handled."""
+        """Handle a cut message that has stalled; return whether that was handled."""
         return False
 
     cdef int on_made(self) except -1:
-        """Note that a client's connection is made, and counts from now on."""
+        """Note that a client's connection is established, and count it from now on."""
         return 0
 
     cdef int on_read(self) except -1:
-        """All received input is handled."""
+        """Called after all received input was handled."""
         return 0
 
     cdef int on_stall(self) except -1:
@@ -95,7 +95,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_flushed(self) except -1:
-        """The stream has all output that it takes."""
+        """Called after the stream was given all output that it accepts."""
         return 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
@@ -103,19 +103,19 @@ cdef class ServingPart:
         return False
 
     cdef bint may_lend(self) noexcept:
-        """Return whether memory is left for streams to grow."""
+        """Return whether there is memory left to grow the windows of streams."""
         return True
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Return the instant of the next check, 0 = never."""
+        """Make the checks that are due; return the instant of the next check, 0 = never."""
         return 0
 
     cdef int end_calls(self, str text) except -1:
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still in progress, and stop its handler."""
         return 0
 
     cdef int on_drain(self) except -1:
-        """The connection takes no new calls."""
+        """Called when the connection starts to refuse new calls."""
         return 0
 
     cdef int on_closed(self) except -1:
@@ -147,11 +147,11 @@ cdef class NativeCalling(CallingPart):
         return 0
 
     cdef int on_not_started(self, Call call) except -1:
-        """The other side never received this call."""
+        """Handle a call that the other side never received."""
         return 0
 
     cdef int stop(self) except -1:
-        """Send no new calls, and give back calls of which the other side has seen no byte."""
+        """Send no new calls, and end the calls of which no byte was sent, as not started."""
         return 0
 
     cdef int fail_all(self, str why, bint leaves) except -1:

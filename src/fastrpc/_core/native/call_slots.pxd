@@ -11,7 +11,7 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # The interval of checks whether the peer's budget has room again: in this time it grows by a hundred calls.
+    # The interval at which we check whether the peer's budget allows frames again. It grows by a hundred calls meanwhile.
     WITHHELD_NS = 10_000_000
 
 
@@ -21,7 +21,7 @@ cdef class CallSlots(ConnectionPart):
         # The sender of the calls.
         SendQueue sender
 
-        # Calls we opened, until the last piece of the RESPONSE, and the id of the next one.
+        # The calls that we opened, until the last piece of their RESPONSE, and the id of the next call.
         CallTable opened
         public uint64_t next_id
 
@@ -30,20 +30,21 @@ cdef class CallSlots(ConnectionPart):
         int early_calls
         uint64_t early_until
 
-        # Short REQUESTs are sent before the turn ends once `early_bytes` wait, 0: never. With `is_paced` this needs a
-        # stream that sends at once, the instant `early_due_ns`, and few calls in flight; a REQUEST that is alone in its
-        # turn is sent at once.
+        # Short REQUESTs are flushed before the turn of the event loop ends when `early_bytes` of them wait; 0 = never. If
+        # `is_paced`, an early flush also needs a stream that sends immediately, few calls in flight, and the instant
+        # `early_due_ns`; but a REQUEST that is alone in its turn is flushed immediately.
         Py_ssize_t early_bytes
         bint is_paced
         uint64_t early_due_ns
 
-        # The number of frames sent before the first REQUEST of this turn.
+        # `data_frames_sent` of the sender before the first REQUEST of this turn.
         uint64_t turn_began_at
 
         # Our calls that hold a slot of the peer.
         Py_ssize_t slots_taken
-        # While fewer than `usual_slots` calls are open, another is opened without a further check: all slots of the
-        # peer, or fewer if the owner waits for the load of `crowd` calls. 0 before the peer's SETTINGS.
+        # While fewer than `usual_slots` calls are open, another is opened without a further check. This is the number of
+        # the peer's slots, or `crowd` if that is less: the owner is notified when `crowd` calls are in flight. 0 before
+        # the peer's SETTINGS.
         Py_ssize_t usual_slots
         Py_ssize_t crowd
         # The streams among the calls with a slot.
@@ -52,19 +53,20 @@ cdef class CallSlots(ConnectionPart):
         # queue is None until a REQUEST waits.
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
-        # The number of waits so far, which orders the two queues: the older one of their first REQUESTs is sent first.
+        # The number of REQUESTs that had to wait so far. It orders the two queues: the older of their first REQUESTs is
+        # sent first.
         uint64_t arrivals
-        # The number of dropped REQUESTs in the queues, where they stay until there are many.
+        # The number of dropped REQUESTs that are still in the queues. They are removed when there are many.
         Py_ssize_t dropped
         bint is_releasing
 
-        # The rest of the peer's budget for calls without a result, as far as we know. Each announced slot adds to it;
-        # if it is below 0, as many slots are left unused.
+        # Our estimate of what is left of the peer's budget for calls without a result. Each announced slot adds to it;
+        # while it is below 0, a slot is left unused for each missing token.
         Budget their_idle_work
         int64_t known_places
-        # Cancelled calls for whose CANCEL the budget had no room, each with its reason, or None.
+        # Cancelled calls whose CANCEL the budget did not allow yet, with their reasons, or None.
         dict untold
-        # A CANCEL or a call waits for room in the budget.
+        # Whether a CANCEL or a call waits for the budget.
         bint withholds
 
     cdef bint may_open(self, Call call) noexcept
@@ -82,7 +84,7 @@ cdef class CallSlots(ConnectionPart):
     cdef int await_crowd(self, Py_ssize_t crowd) noexcept
     cdef bint resume_withheld(self) except -1
 
-    # The parts of opening calls.
+    # The steps of opening and abandoning calls.
     cdef bint _write_request(self, Call call, bytes payload) except -1
     cdef int _send_early(self, Py_ssize_t whole) except -1
     cdef bint _begin_turn(self) noexcept

@@ -1,4 +1,4 @@
-"""Our calls: the order in which they are opened, their ids, and abandoned ones.
+"""Our calls: the order in which they are opened, their ids, and how they are abandoned.
 
 ::
 
@@ -6,10 +6,10 @@
                           │
                      slot_waiters, stream_waiters: by priority, then by arrival
 
-Ids are assigned when the first frame is written: so they rise on the wire, whichever call waited.
+A call gets its id when its first frame is written, so ids rise on the wire even if calls had to wait.
 
-The slot of the next call is prefetched: with 100,000 open calls each new one caused a cache miss, 5 % of the rate, now
-2 % (`make promises ARGS=live_deadlines`).
+The table slot of the next call is prefetched. With 100,000 open calls each new call caused a cache miss, which cost 5 %
+of the rate and now costs 2 % (`make promises ARGS=live_deadlines`).
 """
 
 cimport cython
@@ -35,22 +35,22 @@ cdef enum:
     EARLY_NONE = 0
     EARLY_IDEMPOTENT = 1
     EARLY_ALL = 2
-    # raw and msgpack, which every server takes, also before its SETTINGS.
+    # The codecs up to this number are raw and msgpack. Every server accepts them, even before its SETTINGS arrive.
     HIGHEST_EARLY_CODEC = 1
 
 cdef enum:
-    # A longer REQUEST waits for the end of the turn, as large messages do.
+    # A REQUEST with more bytes waits for the end of the turn, as large messages do.
     SHORT_REQUEST = 512
 
 # Short REQUESTs are sent before the end of a turn once it has lasted FIRST_EARLY_NS, and again after NEXT_EARLY_NS at
-# the earliest. A peer that gets few at a time spends more on each: twice as much with 30 µs instead of 300
+# the earliest. A peer that gets few REQUESTs per read spends more on each: twice as much with 30 µs instead of 300
 # (`make compare`, W2x512).
 cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 
 cdef enum:
-    # Requests do not leave early while more calls are in flight, streams aside, nor for MANY_CALLS_NS afterwards: this
-    # number of calls keeps both sides busy, and more writes only add work (`make compare`, W2x512).
+    # There is no early flush while more calls than this are in flight, streams aside, nor for MANY_CALLS_NS afterwards:
+    # that many calls keep both sides busy, and more writes only add work (`make compare`, W2x512).
     MANY_CALLS = 128
 cdef uint64_t MANY_CALLS_NS = 10_000_000
 
@@ -87,7 +87,7 @@ cdef class CallSlots:
         return self.slots_taken < self.usual_slots or self._has_unusual_slot()
 
     cdef bint _has_unusual_slot(self) noexcept:
-        """Return whether the peer has a slot beyond the usual ones; an owner that waits for one is notified, once."""
+        """Return whether the peer has a slot beyond `usual_slots`; notify the owner once if it waits for a crowd."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if self.slots_taken >= <Py_ssize_t>owner.peer.max_calls:
             return False
@@ -97,9 +97,9 @@ cdef class CallSlots:
         return True
 
     cdef bint _is_in_debt(self) noexcept:
-        """Return whether refusals have used up the peer's budget, so that one more slot would exceed it.
+        """Return whether refusals have used up the peer's budget, so that one more call could exceed it.
 
-        The budget must also cover a refusal of every call under way.
+        The budget must also cover a refusal of every call in flight.
         """
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
         return self.their_idle_work.left + (self.known_places - self.slots_taken) * self.their_idle_work.period <= 0
@@ -109,7 +109,7 @@ cdef class CallSlots:
         """Send a REQUEST now, or as soon as a slot, credit and its turn allow it.
 
         Raises:
-            EncodeError: the peer takes less.
+            EncodeError: the message exceeds the peer's limit.
         """
         assert call is not None and payload is not None
         cdef Outgoing item
@@ -132,13 +132,13 @@ cdef class CallSlots:
         item.queued_ns = owner.now
         self._waiters_of(call).of(call.priority).append(item)
         if self.withholds:
-            # By now the budget may have room for earlier CANCELs.
+            # By now the budget may allow waiting calls.
             return self.release_slots()
         return self._withhold() if self.their_idle_work.left < 0 else 0
 
     @cython.nonecheck(False)
     cdef bint _write_request(self, Call call, bytes payload) except -1:
-        """Write a small REQUEST if it fits the credit and one frame."""
+        """Write a small REQUEST if it fits into the credit and into one frame; return whether that is done."""
         cdef Frame frame
         cdef SendQueue sender = self.sender
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
@@ -147,7 +147,7 @@ cdef class CallSlots:
         if whole > sender.send_left or whole - HEADER_SIZE > <Py_ssize_t>(<PartsOwner>self.owner).peer.max_frame:
             return False
         if frame.timeout_us == 0:
-            # The deadline of the call has passed: its caller ends it, unsent.
+            # The deadline of the call has passed. Its caller ends it, and it is never sent.
             return True
         self._take_slot(call)
         self.begin_call(call)
@@ -160,7 +160,7 @@ cdef class CallSlots:
         call.handed_at = sender.flushes + 1
         if self.early_bytes and whole <= SHORT_REQUEST:
             self._send_early(whole)
-        # Needed after an early flush, too: the flush at the end of the turn shows which REQUEST begins the next turn.
+        # Needed even after an early flush: the flush at the end of the turn shows which REQUEST is the first of the next.
         (<PartsOwner>self.owner).written()
         return True
 
@@ -183,12 +183,12 @@ cdef class CallSlots:
         elif self.is_paced:
             self.early_due_ns = owner.now + NEXT_EARLY_NS
         if self.sender.has_pieces() or stream.is_stuck() or stream.is_ending():
-            # Without large messages.
+            # An early flush is not for pieces of large messages.
             return 0
         return stream.flush() if stream.sends_at_once() or not self.is_paced else 0
 
     cdef bint _begin_turn(self) noexcept:
-        """Note that a REQUEST is the first of a turn; return whether it is alone, judged by the previous turn."""
+        """Note the first REQUEST of a turn; return whether it is probably alone, because the last turn had only one."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t sent_before = self.sender.data_frames_sent - 1
         cdef bint is_alone = sent_before - self.turn_began_at == 1
@@ -198,7 +198,7 @@ cdef class CallSlots:
 
     @cython.nonecheck(False)
     cdef int begin_call(self, Call call) except -1:
-        """Give the call its id: from here on the peer knows the call."""
+        """Assign the call its id and initial windows, as its first frame is written now."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         call.id = self.next_id
         self.next_id += 2
@@ -206,13 +206,13 @@ cdef class CallSlots:
             call.state = STATE_GONE
         else:
             call.state = STATE_WAITING
-            # The floor holds for REQUESTs that precede our ACK of the peer's first SETTINGS; until then we know only
-            # the floor.
+            # Streams opened before our ACK of the peer's first SETTINGS have the window of the floor. Until then
+            # `owner.peer` is the floor.
             call.send_left = owner.peer.stream_window
             if call.flags & (STREAM_IN | STREAM_OUT):
                 call.window = new_stream_window(owner.our_stream_window)
                 if call.flags & STREAM_IN:
-                    # A stream counts as handed over from its first frame on.
+                    # A stream counts as handed to the transport from its first frame on.
                     call.handed_at = self.sender.flushes + 1
             self.opened.add(call.id, <PyObject*>call)
         if self.next_id >> 63:
@@ -223,11 +223,11 @@ cdef class CallSlots:
     # Slots at the peer
 
     cdef bint _gives_way(self, Call call) noexcept:
-        """Return whether calls wait before this one, though their budget may have grown; a one-way call needs none."""
+        """Return whether a call has to queue behind calls that wait for the budget. One-way calls never have to."""
         return self._has_waiters() and not call.flags & ONE_WAY
 
     cdef PriorityQueue _waiters_of(self, Call call):
-        """Return the queue in which a REQUEST waits for its slot."""
+        """Return the queues, one for each priority, in which a REQUEST waits for its slot."""
         if call.flags & (STREAM_IN | STREAM_OUT):
             if self.stream_waiters is None:
                 self.stream_waiters = PriorityQueue()
@@ -253,7 +253,7 @@ cdef class CallSlots:
         return self.sender.enqueue(item)
 
     cdef int return_slot(self, Call call) except -1:
-        """Free the slot of an ended call of ours: another may be opened."""
+        """Free the slot of an ended call, and open waiting calls."""
         if call.has_slot:
             call.has_slot = False
             self.slots_taken -= 1
@@ -264,9 +264,9 @@ cdef class CallSlots:
         return 0
 
     cdef int release_slots(self) except -1:
-        """Start waiting calls as far as slots allow; called when one is free or the peer's limits arrived."""
+        """Start waiting calls as far as slots allow. Called when a slot is freed or the peer's limits arrive."""
         if self.is_releasing:
-            # A waiting call freed its slot at once: the loop that started it continues anyway.
+            # A call that the loop below has just started freed its slot. The loop continues anyway.
             return 0
         self.is_releasing = True
         try:
@@ -279,7 +279,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_early(self) except -1:
-        """Start early calls, by priority, then by arrival; the others keep their order."""
+        """Start the calls that may precede SETTINGS, by priority, then by arrival; the others keep their order."""
         cdef int rank
         for rank in range(<int>RANKS_IN_ALL):
             self._release_early_of(
@@ -289,7 +289,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_early_of(self, Queue calls, Queue streams) except -1:
-        """Start early calls of one priority, by arrival. Each queue is gone through once."""
+        """Start the calls of one priority that may precede SETTINGS, by arrival. Each queue is read once."""
         cdef Queue queue
         cdef Py_ssize_t calls_left = 0 if calls is None else len(calls)
         cdef Py_ssize_t streams_left = 0 if streams is None else len(streams)
@@ -301,13 +301,13 @@ cdef class CallSlots:
                 queue = streams
                 streams_left -= 1
             self._release_if_early(queue)
-            # A call that ended meanwhile may have removed dropped ones with it.
+            # A call that ended meanwhile may have removed dropped REQUESTs from the queues.
             calls_left = min(calls_left, 0 if calls is None else len(calls))
             streams_left = min(streams_left, 0 if streams is None else len(streams))
         return 0
 
     cdef int _release_if_early(self, Queue queue) except -1:
-        """Start the first call of a queue, or move it to the end."""
+        """Start the first call of a queue if it may precede SETTINGS, or move it to the end of the queue."""
         cdef Outgoing item = <Outgoing>queue.popleft()
         cdef PartsOwner owner = <PartsOwner>self.owner
         if item.is_dropped:
@@ -341,7 +341,7 @@ cdef class CallSlots:
         return 0
 
     cdef Queue _next_waiters(self):
-        """Return the queue whose first REQUEST is the next to be sent; None without a REQUEST or a slot for it.
+        """Return the queue whose first REQUEST is sent next; None if no REQUEST waits or none can get a slot.
 
         A stream that waits for its second slot does not delay calls that need one slot.
         """
@@ -371,8 +371,7 @@ cdef class CallSlots:
     # Calls that are given up
 
     cdef int give_up(self, Call call, int reason) except -1:
-        """Stop a call of ours: it is never sent if it still waits, otherwise CANCEL is sent; its slot is free after the
-        RESPONSE.
+        """Abandon a call: drop a waiting REQUEST, otherwise send CANCEL. The slot is freed by the RESPONSE.
 
         The peer has a budget for CANCELs, and closes the connection when it is used up.
         """
@@ -385,16 +384,16 @@ cdef class CallSlots:
             call.state = STATE_GONE
             return 0
         call.state = STATE_GIVEN_UP
-        # A deadline counts as any other reason: a peer that reads REQUEST and CANCEL together cannot verify it.
+        # CANCEL for a deadline spends the budget too: a peer that reads REQUEST and CANCEL together cannot verify the time.
         if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             if not is_cut:
-                # The REQUEST is sent completely: the call may run, and its answer is dropped. A stream gets no credit.
+                # The REQUEST was sent completely. The call may run; its answer is dropped, and a stream gets no credit.
                 return self._keep_untold(call, reason)
             owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         return self._send_cancel(call, reason)
 
     cdef int _keep_untold(self, Call call, int reason) except -1:
-        """Remember to send the CANCEL of a call, if it is still under way when the budget has room."""
+        """Send the CANCEL of a call later, when the budget allows it and if the call is still in progress."""
         if self.untold is None:
             self.untold = {}
         self.untold[call] = reason
@@ -407,16 +406,16 @@ cdef class CallSlots:
         return self.sender.send_cancel(call.id, reason)
 
     cdef int _withhold(self) except -1:
-        """A CANCEL or a call waits for the peer's budget, which grows as time passes: check again soon."""
+        """Schedule a check of the peer's budget, which grows with time, because a CANCEL or a call waits for it."""
         if not self.withholds:
             self.withholds = True
             (<PartsOwner>self.owner).schedule_check((<PartsOwner>self.owner).now + WITHHELD_NS)
         return 0
 
     cdef bint resume_withheld(self) except -1:
-        """Send the frames for which the peer's budget has room now; return whether frames still wait.
+        """Send the waiting frames that the peer's budget allows now; return whether frames still wait.
 
-        CANCELs of the latest calls are sent first: these calls have most work left on the server.
+        The latest CANCELs are sent first: their calls probably have the most work left on the server.
         """
         cdef Call call
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
@@ -433,13 +432,13 @@ cdef class CallSlots:
         return self.withholds
 
     cdef int note_answer(self, Frame* frame) noexcept:
-        """Update the peer's budget: answers refill it, refusals that our calls may have caused use it up."""
+        """Update our estimate of the peer's budget: answers add to it, refusals that our calls may have caused cost."""
         if frame.outcome != OUTCOME_NOT_STARTED:
             if self.their_idle_work.left < self.their_idle_work.capacity:
                 self.their_idle_work.left += self.their_idle_work.period
         elif frame.status == RESOURCE_EXHAUSTED:
-            # We keep to the known limits. Other refusals are for load, which is free, or for calls that are never
-            # accepted.
+            # We obey the known limits, so only a refusal of a call that is never accepted costs. Refusals under load are
+            # free.
             if frame.pushback_ms == PUSHBACK_NEVER:
                 owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         elif frame.status not in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE):
@@ -447,10 +446,10 @@ cdef class CallSlots:
         return 0
 
     cdef int know_slots(self, int64_t slots) noexcept:
-        """The peer announced MAX_CALLS.
+        """Apply the peer's MAX_CALLS to the number of slots and to the budget.
 
-        We use only half of the base, since some events are counted by the peer alone, and one token less per slot: time
-        refills our count while one CANCEL per slot may still be unread.
+        Our estimate has half of the peer's base, since the peer counts events that we cannot see. It has one token less
+        per slot: it grows with time while the peer may not have read one CANCEL per slot yet.
         """
         self.usual_slots = min(slots, self.crowd) if self.crowd else slots
         self.known_places = max(self.known_places, slots)
@@ -458,7 +457,7 @@ cdef class CallSlots:
         return 0
 
     cdef int await_crowd(self, Py_ssize_t crowd) noexcept:
-        """Notify the owner once when a call is opened while `crowd` others are in flight; 0: never."""
+        """Notify the owner once when a call is opened while `crowd` others are in flight; 0 = never."""
         self.crowd = crowd
         if (<PartsOwner>self.owner).settled:
             self.usual_slots = <Py_ssize_t>(<PartsOwner>self.owner).peer.max_calls
@@ -467,7 +466,7 @@ cdef class CallSlots:
         return 0
 
     cdef int was_unsent(self, Call call) except -1:
-        """A call was dropped before its first frame, here or in the sender."""
+        """Note that a call was dropped before its first frame, here or in the sender, and free its slot."""
         if not call.has_slot:
             self.dropped += 1
             if self.dropped > FEW_DROPPED:
@@ -475,7 +474,7 @@ cdef class CallSlots:
         return self.return_slot(call)
 
     cdef list unsent_calls(self):
-        """Return our calls of which the peer has seen no byte."""
+        """Return our calls of which no byte was sent."""
         return [
             (<Outgoing>item).call
             for queue in self.queues()
@@ -484,7 +483,7 @@ cdef class CallSlots:
         ]
 
     cdef tuple queues(self):
-        """Return the queues in which a message may wait, a REQUEST for its slot included."""
+        """Return all queues in which a message may wait, including the queues of REQUESTs without a slot."""
         return (*self._own_queues(), *self.sender.queues())
 
     cdef tuple _own_queues(self):

@@ -23,7 +23,7 @@ cdef class CallTable:
         # The multiplier of ids; odd, secret and never changed.
         readonly uint64_t multiplier
 
-        # Never set: an object field makes Cython give the type its garbage collection header.
+        # Never set. An object field makes Cython add the type to garbage collection.
         object _collectable
 
     cdef int add(self, uint64_t id, PyObject* entry) except -1

@@ -38,12 +38,12 @@ cdef extern from "base/bits.h" nogil:
 
 cdef enum:
     SMALLEST_CAPACITY = 4
-    # An empty table keeps at most this many slots, 16 KiB: a burst must not mark a connection for life.
+    # An empty table keeps at most this many slots, 16 KiB, so that a burst does not cost memory for the connection's life.
     KEPT_CAPACITY = 1024
     # The continued fraction ends at this denominator: its quotients have 32 bits, and 64 bits hold them shifted by 32.
     LEAST_DENOMINATOR = 1 << 30
 
-# Advances with each table.
+# The state of the random generator `next_chance`, which each table advances.
 cdef uint64_t chance = int.from_bytes(os.urandom(8), "little")
 
 
@@ -69,7 +69,7 @@ cdef class CallTable:
         self._slots[index].id = id
         self._slots[index].entry = entry
         self.size += 1
-        # With many open calls the slot of the next one is far from all memory used lately.
+        # With many open calls the slot of the next one is usually not in the cache.
         prefetch(&self._slots[home(id + 2, self.multiplier, self._shift)])
         return 0
 
@@ -122,8 +122,7 @@ cdef class CallTable:
         cdef uint64_t last = self._capacity - 1
         cdef uint64_t index = (gap + 1) & last
         while self._slots[index].entry is not NULL:
-            # An entry may move unless its home lies cyclically after the gap: it is at least as far from its home as
-            # from the gap.
+            # An entry may move if the gap lies (cyclically) between its home and the entry.
             if ((index - home(self._slots[index].id, self.multiplier, self._shift)) & last) >= ((index - gap) & last):
                 self._slots[gap] = self._slots[index]
                 gap = index
@@ -152,7 +151,7 @@ cdef class CallTable:
         return 0
 
     cdef void _release(self) noexcept:
-        """Drop every entry. The destructor of an entry may use this table, which is empty by then."""
+        """Drop every entry. The destructor of an entry may use this table, which is already empty then."""
         cdef Slot* slots = self._slots
         cdef uint64_t capacity = self._capacity
         cdef uint64_t index
@@ -187,21 +186,21 @@ cdef uint64_t spreading_multiplier() noexcept:
         bits >>= 1
         above, above_before = quotient * above + above_before, above
         below, below_before = quotient * below + below_before, below
-    # Long division, 32 bits at a time: `below` is under 3 * 2**30, and `above` is less.
+    # Long division, 32 bits at a time: `above` < `below` < 3 * 2**30.
     quotient = (above << 32) // below
     rest = (above << 32) % below
     return quotient << 32 | (rest << 32) // below | 1
 
 
-# Cython visits only declared Python objects, but the entries are in a C array. So the two slots of the type are
-# replaced, as SageMath does for its coerce_dict; otherwise a session, its table and the calls in it would be a cycle
-# that no collection finds.
+# Cython's generated code visits only declared Python objects, but the entries are in a C array. Therefore tp_traverse and
+# tp_clear of the type are replaced, as SageMath does for its coerce_dict. Otherwise the garbage collector would not find
+# the cycle of a session, its table and its calls.
 cdef traverseproc generated_traverse
 cdef inquiry generated_clear
 
 
 cdef int traverse(PyObject* table, visitproc visit, void* argument) noexcept:
-    """Visit the entries. Takes no reference: the collector is counting them."""
+    """Visit the entries. Take no references, because the collector is counting them."""
     cdef Slot* slots = (<CallTable>table)._slots
     cdef uint64_t index
     cdef int stop

@@ -19,33 +19,34 @@ cdef class CalleeStates(CalleeHooks):
         MessageAssembler assembler
         SendQueue sender
 
-        # Calls of the peer, until the last piece of the RESPONSE.
+        # Calls of the peer, until the last piece of their RESPONSE was sent.
         CallTable calls
         # The highest id seen, and the highest id of a call that was not discarded.
         uint64_t highest_seen
         readonly uint64_t highest_id
-        # The last id that we take after GOAWAY FINAL.
+        # The last id that we accept after GOAWAY FINAL.
         readonly uint64_t last_taken
 
-        # One-way calls whose handlers have not ended: they are counted separately.
+        # The number of one-way calls whose handlers have not ended, which do not count as calls.
         readonly Py_ssize_t one_way_calls
-        # One-way calls in `calls`: their REQUEST is incomplete.
+        # The number of one-way calls in `calls`, which are those with an incomplete REQUEST.
         Py_ssize_t one_way_listed
-        # Calls in `calls` that stream.
+        # The number of streaming calls in `calls`.
         readonly Py_ssize_t streams
-        # One-way calls that were dropped.
+        # The number of one-way calls that were dropped.
         readonly uint64_t dropped_one_way
 
-        # Unfinished cut REQUESTs; `refused_cut` is the last REQUEST that was refused before its first frame was complete.
+        # The number of REQUESTs in several frames that are incomplete.
         readonly int open_requests
-        # Whether MAX_CALLS was ever above 0, and its highest value, which is also the most refusals that wait for credit.
+        # Whether MAX_CALLS was ever above 0; the id of the last REQUEST that was refused before its first frame was
+        # complete; the highest MAX_CALLS so far; the number of refusals that wait for credit.
         bint serves_calls
         uint64_t refused_cut
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting
 
-        # Calls of the peer that failed before a handler, and the bounds of an honest caller: the loosest settings that
-        # it may still obey, acknowledged or announced since.
+        # The budget for calls of the peer that failed before a handler ran. The highest limits of calls and streams that
+        # an honest caller may still obey: the acknowledged settings, or any announced since.
         Budget idle_work
         Py_ssize_t call_bound
         Py_ssize_t stream_bound

@@ -6,7 +6,7 @@
     DATA, END, CANCEL ──► the call by its id ──► the assembler, on_end, on_cancel
     RESPONSE written ──► answered ──► ended
 
-Without a `ServingPart` no REQUEST passes `request`, so each listed call has one.
+Without a `ServingPart`, `request` rejects every REQUEST; so a listed call implies a `ServingPart`.
 """
 
 cimport cython
@@ -47,10 +47,10 @@ from fastrpc._core.wire.frame cimport (
 from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, spend
 
 cdef enum:
-    # PROTOCOL.md, "Budgets".
+    # Refusals that may wait for credit, in addition to one per slot (PROTOCOL.md, "Budgets").
     WAITING_REFUSALS = 1000
-    # Nanoseconds in half a microsecond: a CANCEL for the deadline is believed after half of the stated time, as the
-    # REQUEST may have been late.
+    # Nanoseconds in half a microsecond. A CANCEL for the deadline is believed after half of the stated time, because the
+    # REQUEST may have arrived late.
     HALF_MICROSECOND = 500
 
 
@@ -106,7 +106,7 @@ cdef class CalleeStates:
         return self.whole_request(call, frame, payload)
 
     cdef int _used_id(self, Frame* frame) except -1:
-        """Handle a REQUEST with a used id: a violation, unless its call was refused while this frame was incomplete."""
+        """Handle a REQUEST with a used id: a violation, unless it was refused while its frame was incomplete."""
         if frame.id == self.refused_cut:
             self.refused_cut = 0
             return 0
@@ -115,7 +115,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef bint _is_modest(self, Frame* frame) noexcept:
-        """Return whether the REQUEST takes the fast path: unary, without metadata, within its limits."""
+        """Return whether the REQUEST may skip the other checks: it is unary, without metadata and within its limits."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         return (
             not frame.flags & ~IDEMPOTENT
@@ -127,7 +127,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty):
-        """Return the reason to refuse the REQUEST before any part is kept, or None; whether the caller is at fault."""
+        """Return the reason to refuse the REQUEST before any part is stored, or None; set if the caller is at fault."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int verdict
         cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
@@ -160,9 +160,9 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_count(self, Frame* frame, bint* is_faulty):
-        """Return why there is no slot for the REQUEST, or None. A caller that knows the limit and obeys it gets None.
+        """Return why there is no slot for the REQUEST, or None. A caller that obeys the limit always gets None.
 
-        Only a ONE_WAY caller cannot know: no frame reports a free slot to it.
+        Only ONE_WAY calls are an exception: no frame reports a free slot to their caller.
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t calls = self.calls.size - self.one_way_listed, most = owner.ours.max_calls
@@ -181,7 +181,10 @@ cdef class CalleeStates:
         return None
 
     cdef bint _refuse_early(self, Call call, Frame* frame) except -1:
-        """Refuse a REQUEST over a limit before any part of it is kept; more of it may arrive."""
+        """Refuse a REQUEST over a limit before any part of it is stored; return whether that is done.
+
+        The rest of the REQUEST may still arrive.
+        """
         cdef int status = 0
         cdef bint is_faulty = False
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -194,15 +197,15 @@ cdef class CalleeStates:
         if not is_faulty:
             self.refuse(call, status, problem)
         elif owner.keeps_window and size > <uint64_t>FIRST_CONNECTION_WINDOW:
-            # A caller that is not authenticated must not send it again. The caller of an early call cannot take this for
-            # the refusal of a limit that it did not know: early calls are within the limits of unauthenticated peers.
+            # An unauthenticated caller must not send it again. An early call, made before the caller knew our limits,
+            # never gets this answer: early calls are within the limits of unauthenticated peers.
             self._refuse_faulty(call, status, problem, PUSHBACK_NEVER)
         else:
             self._refuse_faulty(call, status, problem, 0)
         return True
 
     cdef int _begin_request(self, Call call, Frame* frame) except -1:
-        """The first piece of a cut REQUEST."""
+        """Handle the first piece of a cut REQUEST."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if self.open_requests >= owner.open_messages:
             return owner.close_with(
@@ -220,7 +223,7 @@ cdef class CalleeStates:
         return None if entry is NULL else <Call>entry
 
     cdef Call receiver(self, Frame* frame, str kind):
-        """Return the call that a frame is for; None: it is over, and the frame is discarded, or was never opened."""
+        """Return the call of a frame, or None: a call that is over (the frame is discarded), or was never opened."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call = self.find(frame.id)
         if call is not None and call.state != STATE_CANCELLED:
@@ -232,7 +235,7 @@ cdef class CalleeStates:
         return None
 
     cdef int hold(self, Call call) except -1:
-        """Add a call of the peer to the table: from now on its frames find it."""
+        """Add a call of the peer to the table, where later frames look it up."""
         if not call.is_listed:
             self.calls.add(call.id, <PyObject*>call)
             call.is_listed = True
@@ -266,7 +269,7 @@ cdef class CalleeStates:
                 call.state = STATE_OPEN
             self.hold(call)
         elif call.flags & ONE_WAY:
-            # The call is over for the wire; its place among the one-way calls is held until its handler ends.
+            # On the wire the call is over. It counts as a one-way call until its handler ends.
             self.ended(call)
         return (<PartsOwner>self.owner).serving.on_request(call, frame, payload)
 
@@ -276,9 +279,9 @@ cdef class CalleeStates:
         return self.send_refusal(call, status, text, 0)
 
     cdef Call take_cut(self):
-        """Return the call of the REQUEST whose first frame is incomplete, to refuse it; the rest of the frame is skipped.
+        """Return the call of the REQUEST whose first frame is incomplete, to be refused. The rest of the frame is skipped.
 
-        None: the frame is whole by now, or the call is not taken.
+        Return None if the frame is complete by now, or the connection does not accept the call.
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef FrameReader reader = self.reader
@@ -297,9 +300,9 @@ cdef class CalleeStates:
         return call
 
     cdef int send_refusal(self, Call call, int status, str text, uint32_t pushback_ms) except -1:
-        """Answer that the call was not started, with the reason; a one-way call is dropped and counted.
+        """Answer that the call was not started, with the reason. A one-way call is dropped and counted.
 
-        The call is gone at once, though its RESPONSE may wait for credit.
+        The call is over immediately, even if its RESPONSE waits for credit.
         """
         cdef Outgoing failure
         if call.flags & ONE_WAY:
@@ -311,13 +314,13 @@ cdef class CalleeStates:
         return self.sender.send_failure(call, failure)
 
     cdef int _refuse_faulty(self, Call call, int status, str text, uint32_t pushback_ms) except -1:
-        """Refuse a call for a fault of its caller; a budget bounds such faults."""
+        """Refuse a call for a fault of its caller, and charge the budget for such faults."""
         (<PartsOwner>self.owner).serving.on_refused(call, status, text)
         self.send_refusal(call, status, text, pushback_ms)
         return self.spend_idle_work(call)
 
     cdef int spend_idle_work(self, Call call) except -1:
-        """Count a call that had no result because of its caller."""
+        """Charge the peer's budget for a call without a result that the caller cancelled or should not have made."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not spend(&self.idle_work, 1, owner.now):
             return owner.close_with(
@@ -342,7 +345,7 @@ cdef class CalleeStates:
         return self.ended(call)
 
     cdef int answer_waits(self, Call call) except -1:
-        """Keep a call in the table while its RESPONSE waits; count a call that has left the table."""
+        """Keep a call in the table while its RESPONSE waits. A call that is already over only counts as a refusal."""
         if call.state != STATE_GONE:
             return self.hold(call)
         call.refusal_waits = True
@@ -353,7 +356,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef int ended(self, Call call) except -1:
-        """A call of the peer is over: frames that an honest peer may still send for it are added to the budgets."""
+        """End a call of the peer, and raise the budgets by the frames that an honest peer may still send for it."""
         assert call is not None
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef bint is_assembling = call.state == STATE_ASSEMBLING

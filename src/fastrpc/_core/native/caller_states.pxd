@@ -17,7 +17,7 @@ cdef class CallerStates(CallerHooks):
         MessageAssembler assembler
         CallSlots slots
 
-        # Unfinished cut RESPONSEs.
+        # The number of RESPONSEs in several frames that are incomplete.
         readonly int open_responses
 
     cdef int response(self, Frame* frame, bytes payload) except -1

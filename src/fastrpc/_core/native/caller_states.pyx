@@ -52,7 +52,7 @@ cdef class CallerStates:
         return self.whole_response(call, frame, payload)
 
     cdef int _begin_response(self, Call call, Frame* frame) except -1:
-        """The first piece of a cut RESPONSE."""
+        """Handle the first piece of a cut RESPONSE."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int status = 0
         cdef str problem = self._metadata_problem(frame, &status)
@@ -77,7 +77,7 @@ cdef class CallerStates:
         return f"the answer has {size} bytes, this client takes {limit} (Limits.message_bytes)"
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
-        """A RESPONSE is complete: the call is over."""
+        """Handle a complete RESPONSE, which ends the call."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int status = 0
         cdef str problem = None
@@ -115,7 +115,7 @@ cdef class CallerStates:
         return (<NativeCalling>owner.calling).on_head(call, metadata)
 
     cdef str _metadata_problem(self, Frame* frame, int* status):
-        """Return why the metadata of an answer is not taken, and the status of its call; None: it is taken."""
+        """Return why the metadata of an answer is rejected, and set the status of its call; None if it is accepted."""
         cdef uint64_t limit = (<PartsOwner>self.owner).ours.max_metadata
         cdef int verdict = check_metadata(frame.metadata, frame.metadata_size, limit)
         if verdict == METADATA_OK:
@@ -138,7 +138,7 @@ cdef class CallerStates:
         return (<PartsOwner>self.owner).close_with(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
-        """Handle DATA for a given-up call of ours; the last piece of its RESPONSE frees the slot."""
+        """Handle DATA for a call that we have given up. The last piece of its RESPONSE frees the slot."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not call.is_untold:
             owner.discard(frame)

@@ -24,8 +24,8 @@ cdef class Connection(PartsOwner):
         readonly Liveness liveness
         FrameRouter router
 
-    # Give it the decisions of its side, once.
+    # Set its `Side`, once.
     cdef int take_side(self, Side side) except -1
 
-    # The end of its stream and its calls; whether the peer of an ended connection has, or may still get, a REQUEST.
+    # End the stream and the calls. Return whether the peer of an ended connection has, or may still get, a REQUEST.
     cdef int end_stream(self) except -1

@@ -71,10 +71,10 @@ class Connection(PartsOwner):
 
     @property
     def has_drained(self) -> bool:
-        """Return whether the peer knows that no new calls are taken, and the transport has all our bytes."""
+        """Return whether GOAWAY FINAL was sent, and the transport has all our bytes."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls: GOAWAY now, and the last call once the peer knows."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Announce the reason, flush, and close as soon as the peer has read it."""
+        """Send the reason, flush, and close when the peer has read it."""

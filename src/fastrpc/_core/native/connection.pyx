@@ -1,10 +1,10 @@
-"""The connection of the native protocol, sans-IO: bytes in, bytes to send, events to the parts that know calls.
+"""The connection of the native protocol, sans-IO: bytes in, bytes out, and events for the parts that handle calls.
 
 ::
 
     Engine        the interface of any protocol to its byte stream
     └── PartsOwner    the state that the parts share
-        └── Connection    holds the parts, passes on the events of its stream
+        └── Connection    holds the parts, passes events of its stream on to them
             └── ServerConnection, ClientConnection   the two sides of a connection
 
     side: Side                    the decisions of a client or a server
@@ -16,15 +16,15 @@
     slots: CallSlots              our calls: slots at the peer, ids
     control: ControlFrames        frames of the connection itself
     sender: SendQueue             output: order, credit, pieces
-    liveness: Liveness            the rules by which it counts as dead
+    liveness: Liveness            the rules by which the connection counts as dead
     serving: ServingPart          the peer's calls, of a connection that serves
     calling: NativeCalling        our calls
 
 A unary call crosses eight times between parts. Server: on_frame, callee.request, new_call, on_request;
-sender.send_response, callee.answered, on_ended, expect_late (written, too, if its handler suspended). Client:
+sender.send_response, callee.answered, on_ended, expect_late (and written, if the handler suspended). Client:
 slots.send_request, written; on_frame, caller.response, slots.find, return_slot, on_forgotten, note_answer, on_response.
 
-The time is passed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
+The caller sets the time (`now`, nanoseconds of a monotonic clock) before each use. Nothing here uses a socket.
 """
 
 cimport cython
@@ -99,7 +99,7 @@ cdef class Connection(PartsOwner):
         self.assembler.open_pool(stream_pool)
 
     def __dealloc__(self):
-        # The collector may have cleared a field before.
+        # The garbage collector may have cleared fields already.
         for part in (
             self.reader, self.assembler, self.slots, self.callee, self.caller, self.liveness, self.control, self.router
         ):
@@ -109,7 +109,7 @@ cdef class Connection(PartsOwner):
             self.sender.owner = NULL
 
     cdef int take_side(self, Side side) except -1:
-        """Let a side decide about this connection."""
+        """Set the side that makes the decisions of this connection."""
         side.holder = <PyObject*>self
         self.side = side
         return 0
@@ -119,7 +119,7 @@ cdef class Connection(PartsOwner):
     cdef int close_with(self, int reason, str text) except -1:
         if self.is_closed:
             return 0
-        # The effects of the GOAWAY must not be repeated.
+        # Set while the GOAWAY is sent, so that its effects cannot end the connection a second time.
         self.is_closed = True
         if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step != DRAIN_FINAL):
             self.control.send_goaway(reason, True, self.callee.highest_id, text)
@@ -127,7 +127,7 @@ cdef class Connection(PartsOwner):
         return self.end_connection(reason, text, False)
 
     def begin_drain(self, int reason, str text=""):
-        """Take no new calls: GOAWAY now, FINAL once the peer knows."""
+        """Refuse new calls: send GOAWAY now, and GOAWAY FINAL when the peer has read it."""
         self.now = now_ns()
         if self.serving is not None:
             self.serving.on_drain()
@@ -136,24 +136,24 @@ cdef class Connection(PartsOwner):
 
     @property
     def has_drained(self):
-        """Return whether the peer knows that no new calls are taken, and the transport has all our bytes."""
+        """Return whether GOAWAY FINAL was sent, and the transport has all our bytes."""
         if self.is_closed:
             return True
         if not self.is_client and self.slots.opened.size:
-            # A server does not leave before its own calls are over.
+            # The server's own calls to the client have to end first.
             return False
         if self.sender.holds_messages(self.callee.calls.entries()):
             return False
         return self.drain_step == DRAIN_FINAL and not self.sender.is_stuck() and self.sender.unsent_bytes() == 0
 
     def close(self, int reason=0, str text=""):
-        """Announce the reason, flush, and close as soon as the peer has read it."""
+        """Send the reason, flush, and close when the peer has read it."""
         cdef bint is_stranger = self.phase == PHASE_PREFACE
         self.now = now_ns()
         if self.hears_of_room and self.transport is None:
             return
         if self.drain_step == DRAIN_FINAL and reason <= REASON_MAX_AGE:
-            # The reason was sent before.
+            # GOAWAY with the reason was already sent.
             self.end_connection(reason, text, False)
         else:
             self.close_with(reason, text)
@@ -173,17 +173,17 @@ cdef class Connection(PartsOwner):
         return self.end_stream()
 
     cdef int end_stream(self) except -1:
-        """Send the rest, then close; all calls are over."""
+        """Send the remaining output, then close; fail all calls."""
         cdef ByteStream stream
         if self.serving is not None:
             self.serving.on_closed()
-        # Written output is sent with the GOAWAY: only then is it known which calls were not sent.
+        # This sends the written output with the GOAWAY. Only afterwards is it known which calls were not sent.
         if self._stream is not NULL:
             stream = <ByteStream>self._stream
             if stream.finish(self.liveness.linger_ns != 0):
                 self.schedule_check(self.liveness.linger(self.now))
             else:
-                # The peer may take none of the remaining output.
+                # The peer may not read the remaining output.
                 self.schedule_check(self.liveness.check(self.now))
         if self.calling is not None:
             (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed", False)
@@ -265,7 +265,7 @@ cdef class Connection(PartsOwner):
     # Its life
 
     cdef int connected(self) except -1:
-        """Begin: a client sends its opening, a server waits for it."""
+        """Start the connection: a client sends its opening, a server waits for it."""
         self.answered_ns = self.now
         return self.router.open() if self.is_client else 0
 

@@ -17,19 +17,20 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class ControlFrames(ConnectionPart):
     cdef:
-        # The parts that the control frames concern.
+        # The parts that are affected by control frames.
         CalleeStates callee
         CallerStates caller
         CallSlots slots
         SendQueue sender
 
-        # Our SETTINGS: whether the first frame was sent, and the frames without an ACK yet, oldest first.
+        # Our SETTINGS: whether the first frame was sent; the settings without an ACK yet, oldest first; the last settings
+        # with an ACK. The shortest interval of PINGs that the peer has to keep, in milliseconds.
         bint was_announced
         Queue unacknowledged
         WireSettings acknowledged
         uint32_t ping_gap_ms
 
-        # Our PINGs that wait for their answer, and the number of all our PINGs; the PINGs of the peer.
+        # Our PINGs without an answer yet; the number of all our PINGs; the count of the peer's PINGs.
         Queue pings
         readonly uint64_t pings_sent
         PingCount ping_count
@@ -38,16 +39,17 @@ cdef class ControlFrames(ConnectionPart):
         int goaways_received
         int drain_reason
 
-        # Our PING after the first step of our drain: once it is answered the peer has read that step.
+        # The number of the PING that we sent after the first step of our drain. Its answer shows that the peer has read
+        # that step.
         uint64_t drain_ping
 
-        # The number of CREDIT frames received, against the sender's `data_frames_sent`.
+        # The number of CREDIT frames received, which is checked against the sender's `data_frames_sent`.
         uint64_t credits_received
 
-        # The number of our credentials without a verdict.
+        # The number of credentials that we sent and that have no verdict yet.
         int auths_sent
 
-        # The budgets of the peer for frames of the connection, and for unknown frames.
+        # The peer's budgets for SETTINGS, for AUTH, and for unknown frames.
         Budget settings_budget
         Budget auth_budget
         Budget skip_budget

@@ -47,7 +47,7 @@ from fastrpc._core.wire.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, op
 from fastrpc.errors import LocalProtocolError
 
 cdef enum:
-    # PROTOCOL.md, "Budgets".
+    # The GOAWAYs of one drain (PROTOCOL.md, "Budgets").
     DRAIN_GOAWAYS = 2
     HIGHEST_PING_GAP = 3_600_000
 
@@ -75,14 +75,14 @@ cdef class ControlFrames:
         open_skipped(&self.skip_budget)
 
     cdef int start(self, WireSettings acknowledged) except -1:
-        """Begin with the settings that the peer may count on before ours arrive."""
+        """Start with the settings that the peer may assume before ours arrive."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self.acknowledged = acknowledged
         owner.wire.frame_limit = acknowledged.max_frame
         return 0
 
     cdef int take(self, Frame* frame) except -1:
-        """Take a frame that belongs to no call; unknown kinds are skipped, up to a budget."""
+        """Handle a frame that belongs to no call. Unknown kinds are skipped, up to a budget."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if frame.kind == PING:
             return self._ping(frame)
@@ -128,7 +128,7 @@ cdef class ControlFrames:
     # SETTINGS
 
     cdef int announce(self, WireSettings settings) except -1:
-        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once."""
+        """Send SETTINGS. Lower limits apply after the peer's ACK, higher limits immediately."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef bint first = not self.was_announced
         if settings.stream_window != owner.our_stream_window:
@@ -149,14 +149,14 @@ cdef class ControlFrames:
         return self._enforce()
 
     cdef int _enforce(self) except -1:
-        """Enforce the loosest settings that the peer may still obey: acknowledged, or announced since."""
+        """Enforce the loosest of the settings that the peer may obey: the acknowledged ones, and all announced since."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef WireSettings announced
         owner.wire.frame_limit = self.acknowledged.max_frame
         owner.open_messages = self.acknowledged.open_messages
         self.callee.call_bound = self.acknowledged.max_calls
         self.callee.stream_bound = self.acknowledged.max_streams
-        # The floor of MIN_PING_MS is "no PING yet": a peer that pings has read our announcement.
+        # Until we announce MIN_PING_MS the peer must not ping at all, so a peer that pings has read our SETTINGS.
         self.ping_gap_ms = self.acknowledged.min_ping_ms if owner.first_settings_acknowledged else HIGHEST_PING_GAP
         for announced in self.unacknowledged:
             owner.wire.frame_limit = max(owner.wire.frame_limit, <Py_ssize_t>announced.max_frame)
@@ -183,7 +183,7 @@ cdef class ControlFrames:
             (<NativeCalling>owner.calling).peer = peer
             (<NativeCalling>owner.calling).is_settled = True
         self.slots.know_slots(peer.max_calls)
-        # In order with our REQUESTs: REQUESTs after the first ACK obey the announced stream window.
+        # The ACK is sent in order with our REQUESTs: REQUESTs after the first ACK have the announced stream window.
         self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
         owner.wire.needs_settings = False
         if not owner.settled:
@@ -238,14 +238,14 @@ cdef class ControlFrames:
         return self._verdict(frame) if owner.is_client else self._credential(frame)
 
     cdef int _credential(self, Frame* frame) except -1:
-        """The client shows a credential."""
+        """Handle a credential of the client."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if frame.flags & ACK:
             return owner.close_with(REASON_PROTOCOL, "AUTH without an AUTH to answer")
         return 0 if owner.side.on_credential(frame) else self.send_verdict(UNIMPLEMENTED, NOT_CONFIGURED, 0)
 
     cdef int _verdict(self, Frame* frame) except -1:
-        """The server announces whether it accepts our credential; if not, it ends the connection."""
+        """Handle the server's verdict on our credential. After a refusal the server ends the connection."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t size
         if not self.auths_sent:
@@ -268,7 +268,7 @@ cdef class ControlFrames:
         return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
 
     cdef int send_credential(self, bytes scheme, bytes data) except -1:
-        """Send our credential to the server; `Side.on_verdict` follows."""
+        """Send our credential to the server. `Side.on_verdict` is called after its answer."""
         self.auths_sent += 1
         body = struct.pack("<BBH", 0, len(scheme), len(data)) + scheme + data
         return self.sender.send_control(self.sender.out, AUTH, 0, body)
@@ -295,7 +295,7 @@ cdef class ControlFrames:
             return owner.close_with(REASON_PROTOCOL, f"GOAWAY raises the last id from {owner.peer_last_id} to {last_id}")
         owner.peer_last_id = last_id
         owner.peer_drains = True
-        # A GOAWAY that is final at once refuses a connection that was opened; a drain sends two GOAWAYs.
+        # A drain sends GOAWAY without FINAL first. If the first GOAWAY is final, the peer refuses the connection.
         if reason == REASON_MAX_AGE or not frame.flags & FINAL:
             owner.peer_replaces = True
         if frame.flags & FINAL:
@@ -315,7 +315,7 @@ cdef class ControlFrames:
         return 0
 
     cdef int start_drain(self, int reason, str text) except -1:
-        """Step 1: ask the peer to open nothing new; the answer to a PING after it shows that the peer knows."""
+        """Step 1: ask the peer to open no new calls. The answer to a PING shows that it has read this."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if owner.drain_step != DRAIN_NONE or owner.is_closed or not owner.preface_sent:
             return 0

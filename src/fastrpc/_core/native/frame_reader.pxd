@@ -14,7 +14,7 @@ cdef enum:
 @cython.final
 cdef class HeldFrame:
     cdef:
-        # A frame whose payload is incomplete, and a copy of its head, to which the frame points.
+        # A frame whose payload is incomplete, and a copy of its head. The pointers of the frame point into the copy.
         Frame frame
         bytes head
 
@@ -22,43 +22,44 @@ cdef class HeldFrame:
 @cython.final
 cdef class FrameReader(ConnectionPart):
     cdef:
-        # The rules of the wire, the owner's.
+        # The rules of the wire; the same object as the owner's.
         WireProtocol wire
 
-        # Whether the opening before the frames is still to come, which the FrameHandler takes.
+        # Whether the opening, which precedes the frames, is still expected. The FrameHandler handles it.
         bint awaits_opening
 
-        # The window that all calls share, and whether the present frame was already taken from it.
+        # The window that all calls share, and whether the current frame was already subtracted from it.
         Window received
         bint is_counted
 
-        # The frame with an incomplete payload, or None, and the instant of its begin.
+        # The frame with an incomplete payload, or None, and the instant at which its first bytes arrived.
         HeldFrame held
         uint64_t held_at
-        # The place of its payload; None: it is skipped.
+        # The memory for its payload; None if the payload is skipped.
         readonly Assembly sink
-        # Whether the payload is a whole message.
+        # Whether the payload begins a message, so that `sink` has only bytes of this frame.
         bint sink_is_own
         # The missing bytes of its payload.
         readonly Py_ssize_t body_left
 
-        # The last REQUEST that was incomplete at the end of a read: its id, its flags, its stated timeout, the instant
-        # of its begin. It may be complete by now.
+        # The last REQUEST that was incomplete at the end of a read: its id, flags, stated timeout, and the instant at
+        # which its first bytes arrived. It may be complete by now.
         uint64_t cut_id
         uint8_t cut_flags
         uint64_t cut_timeout_us
         uint64_t cut_at
 
-        # The counted bytes of that payload; the reason why it is skipped for want of memory, or None.
+        # How many bytes of the held payload are counted as memory; why it is skipped if memory is full, or None.
         readonly Py_ssize_t counted
         readonly str dropped
 
-        # While a held frame is handled: the begun message that has its payload already, or whether the payload was
-        # skipped.
+        # Set while a held frame is handled: the incomplete message to which its payload was already added, or None;
+        # whether the payload was skipped.
         Assembly arrived
         bint was_skipped
 
-        # Size of the largest payload received whole: this size may be allocated at once (buffer.Assembly).
+        # The size of the largest complete payload so far. Up to this size memory is allocated in one step
+        # (buffer.Assembly).
         Py_ssize_t trusted
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
@@ -66,7 +67,7 @@ cdef class FrameReader(ConnectionPart):
     cdef int body_received(self, Py_ssize_t size) except -1
     cdef int drop_part(self) except -1
 
-    # The parts of receiving.
+    # The steps of receiving.
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1
     cdef int _count(self, Frame* frame) except -1
     cdef int _hold(self, Frame* frame, const char* data) except -1

@@ -4,11 +4,11 @@
 
     receive(bytes) ──► WireProtocol.parse ──► FrameHandler.on_frame
          │                                        ▲
-         └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is complete
-                         └── its memory counts as it comes: without memory, the rest is skipped
+         └── a payload longer than the buffer ────┘  straight into an Assembly; its frame is handled when complete
+                         └── its memory is counted as it arrives; if memory is full, the rest is skipped
 
-A frame has no effect before it is complete, so any cut of the bytes gives the same events. Only its memory counts
-earlier: otherwise a thousand connections could hold it uncounted.
+A frame has no effect before it is complete, so the events do not depend on how the bytes are split into reads. Only its
+memory is counted earlier: otherwise thousands of connections could hold uncounted memory.
 """
 
 cimport cython
@@ -32,9 +32,9 @@ from fastrpc._core.wire.frame cimport (
 from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, open_window
 
 cdef enum:
-    # A shorter rest is copied: a separate read is not worth its cost.
+    # A shorter rest of a payload is copied, because a separate read costs more.
     LEAST_DIRECT = 4096
-    # The bytes of a payload are counted in steps of this size: most frames end before the first step.
+    # The memory of a payload is counted in steps of this size. Most frames are complete before the first step.
     COUNTED_STEP = 16_384
 
 
@@ -43,7 +43,7 @@ cdef class HeldFrame:
 
 
 cdef class FrameReader:
-    """The reader of a connection: cuts bytes into frames and keeps the windows and budgets that every frame uses."""
+    """The reader of a connection: splits bytes into frames and keeps the connection window."""
 
     def __cinit__(self, PartsOwner owner not None):
         self.wire = owner.wire
@@ -54,8 +54,8 @@ cdef class FrameReader:
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         """Consume whole frames and the beginnings of long payloads; return the number of bytes consumed.
 
-        The rest belongs to an incomplete frame: present it again with further bytes. Or, if `has_to_wait` says so, it
-        has to wait: present it again later, without more.
+        The rest usually belongs to an incomplete frame: pass it again with further bytes. If the owner's `has_to_wait` is
+        true, pass it again later, without further bytes.
         """
         cdef Frame frame
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -91,7 +91,7 @@ cdef class FrameReader:
                 self.is_counted = False
                 frames.on_frame(&frame, None)
             at += consumed
-            # No `-=`, which would take a reference first.
+            # `-=` would add a reference to `owner`.
             owner.messages_left = owner.messages_left - 1
             if owner.messages_left < 0 and at < size and owner.has_to_wait():
                 return at
@@ -110,13 +110,16 @@ cdef class FrameReader:
         return 0
 
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1:
-        """End the connection for a broken rule; the window, which needs only the header, is checked before the body."""
+        """End the connection because a frame breaks a rule.
+
+        A broken window comes first: it is checked with the header, before the rules of the body.
+        """
         if header_is_sound and not self.is_counted and self._count(frame):
             return 0
         return (<PartsOwner>self.owner).close_with(frame.refused, problem_text(frame))
 
     cdef int _hold(self, Frame* frame, const char* data) except -1:
-        """Keep the head of a frame with an incomplete payload, and choose the place of the payload."""
+        """Copy the head of a frame with an incomplete payload, and choose the memory for the payload."""
         self.held = HeldFrame.__new__(HeldFrame)
         self.held.frame = frame[0]
         self.held.head = PyBytes_FromStringAndSize(data, frame.payload - data)
@@ -139,10 +142,10 @@ cdef class FrameReader:
         return part
 
     cdef char* body_place(self, Py_ssize_t* room) except? NULL:
-        """Return the place to receive the next payload bytes directly, or NULL without a long payload under way.
+        """Return the memory for the next bytes of a long payload, to be received directly; NULL if none is expected.
 
-        The place stays valid until the next call of this object. Report received bytes by `body_received`, after adding
-        them to `sink.filled`.
+        The pointer is valid until the next call to this object. Add the number of received bytes to `sink.filled`, then
+        call `body_received`.
         """
         if self.sink is None or self.body_left < LEAST_DIRECT or (<PartsOwner>self.owner).is_closed:
             return NULL
@@ -167,12 +170,12 @@ cdef class FrameReader:
         return 0 if self.dropped is None else self.drop_part()
 
     cdef int _part_ended(self, bint is_over) except -1:
-        """The payload is complete, or dropped; `is_over` says whether the message that it joined is counted."""
+        """Report the end of a counted payload; `is_over` if it was dropped or its message is counted by now."""
         cdef ServingPart serving = (<PartsOwner>self.owner).serving
         return 0 if serving is None else serving.on_part_ended(is_over)
 
     cdef int _note_cut(self, Frame* frame, uint64_t timeout_us) except -1:
-        """Note an incomplete REQUEST: its deadline may pass before the rest."""
+        """Note an incomplete REQUEST, because its deadline may pass before the rest arrives."""
         if frame.id == self.cut_id:
             return 0
         self.cut_id = frame.id
@@ -190,7 +193,7 @@ cdef class FrameReader:
         return 0
 
     cdef int _release_held(self) except -1:
-        """The payload of the held frame is complete: now the frame counts."""
+        """Handle the held frame, as its payload is complete."""
         cdef HeldFrame held = self.held
         cdef Frame* frame = &held.frame
         cdef Assembly sink = self.sink
@@ -217,14 +220,14 @@ cdef class FrameReader:
             self.was_skipped = False
             self.held_at = 0
             if self.counted:
-                # The message of the frame has been counted separately meanwhile.
+                # The memory of the frame's message is counted elsewhere by now.
                 self.counted = 0
                 self._part_ended(True)
         return 0
 
 
 cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogil:
-    """Let a frame whose head is in `data` point to the copy of its head."""
+    """Make the pointers of a frame point into a copy of its head instead of `data`."""
     frame.payload = NULL
     if frame.refused:
         return
@@ -235,7 +238,7 @@ cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogi
     if frame.kind == REQUEST or frame.kind == RESPONSE:
         frame.metadata = copy + (frame.metadata - data)
     else:
-        # A HEAD is held only if it is longer than any limit, and then its content is not read.
+        # A HEAD is held only if it exceeds every limit, and then its content is not read.
         frame.metadata = NULL
 
 

@@ -9,7 +9,7 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class FrameRouter(FrameHandler):
     cdef:
-        # The parts that take frames.
+        # The parts that handle frames.
         FrameReader reader
         ControlFrames control
 

@@ -4,4 +4,4 @@ from fastrpc._core.native.hooks import FrameHandler
 
 @final
 class FrameRouter(FrameHandler):
-    """Takes the opening of a connection, and passes each frame to a part."""
+    """Handles the opening of a connection, and passes each frame to a part."""

@@ -1,12 +1,12 @@
-"""The opening of a connection, and the choice of the part that takes a frame.
+"""The opening of a connection, and the choice of the part that handles a frame.
 
 ::
 
-    FrameReader ──► preface ──► the other half of the opening, or the end
+    FrameReader ──► preface ──► our half of the opening, or the end of the connection
                 ├─► REQUEST, CANCEL, END, DATA of the peer's calls ──► CalleeStates
                 ├─► RESPONSE, HEAD, DATA of our calls ───────────────► CallerStates
                 ├─► CREDIT, SETTINGS, PING, GOAWAY, AUTH, … ─────────► ControlFrames
-                └─► the place for a long payload
+                └─► the memory for a long payload
 
 Each frame of a call returns the connection credit that it used.
 """
@@ -29,13 +29,13 @@ from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDO
 from fastrpc._core.wire.native import NO_COMMON_VERSION, PREFACE
 
 cdef enum:
-    # The most first bytes of an unknown protocol that an error shows.
+    # An error shows at most this many of the first bytes of an unknown protocol.
     SHOWN_BYTES = 16
 
 
 @cython.final
 cdef class FrameRouter(FrameHandler):
-    """Takes the opening of a connection, and passes each frame to a part."""
+    """Handles the opening of a connection, and passes each frame to a part."""
 
     def __cinit__(self, PartsOwner owner not None, FrameReader reader not None, ControlFrames control not None):
         self.reader = reader
@@ -46,7 +46,7 @@ cdef class FrameRouter(FrameHandler):
     cdef int open(self) except -1:
         """Send our half of the opening: preface, SETTINGS and the raise of the connection window.
 
-        A client calls this once the stream is connected; a server does it itself after the client's preface.
+        A client calls this when the stream is connected. On a server, `on_opening` calls it after the client's preface.
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>owner.ours.max_frame + HEADER_SIZE)
@@ -60,7 +60,7 @@ cdef class FrameRouter(FrameHandler):
         return owner.written()
 
     cdef int raise_window(self, Py_ssize_t window) except -1:
-        """Raise the connection window; its credit is sent in order."""
+        """Raise the connection window. The credit is sent in order, not ahead of other output."""
         cdef char[4] body
         self.reader.received.size = window
         self.reader.received.left += window - FIRST_CONNECTION_WINDOW
@@ -72,7 +72,7 @@ cdef class FrameRouter(FrameHandler):
         return 0
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take the preface: return its length once it is complete, 0 if it was already taken."""
+        """Read the preface. Return its length when it is complete, 0 if it was read before."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if owner.phase != PHASE_PREFACE:
             return 0
@@ -124,7 +124,7 @@ cdef class FrameRouter(FrameHandler):
 
     @cython.nonecheck(False)
     cdef int _placed(self, Frame* frame) except -1:
-        """Return connection credit for a frame that was used or discarded."""
+        """Return the connection credit of a frame to the peer after the frame was used or discarded."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int64_t credit
         if owner.serving is not None and owner.serving.withholds(frame):

@@ -1,4 +1,4 @@
-"""The interfaces by which the parts of a native connection reach other parts, and its side."""
+"""The interfaces through which parts of a native connection call other parts and the connection's side."""
 
 from cpython.object cimport PyObject
 
@@ -9,7 +9,7 @@ from fastrpc._core.wire.frame cimport Frame
 
 cdef class ConnectionPart:
     cdef:
-        # The connection that holds this part: borrowed, NULL once it was freed (parts_owner).
+        # The connection that holds this part, borrowed; NULL after it was freed (parts_owner).
         PyObject* owner
 
 

@@ -1,4 +1,4 @@
-"""The interfaces by which the parts of a native connection reach other parts, and its side.
+"""The interfaces through which parts of a native connection call other parts and the connection's side.
 
 ::
 
@@ -9,8 +9,8 @@
               └─► begin_call, give_up, was_unsent ─────────────────► CallerHooks
     ControlFrames, CallSlots, CallerStates ─► on_ready, on_crowd, … ► Side         the decisions of a client or server
 
-The states of calls hold the assembler and the sender, so these two cannot hold the states. They find each interface at
-their owner (`parts_owner`).
+The states of calls hold the assembler and the sender, so these two must not hold the states, which would be a cycle.
+They get each interface from their owner (`parts_owner`).
 """
 
 from fastrpc._core.io.engine cimport Engine
@@ -24,50 +24,50 @@ cdef class ConnectionPart:
 
 
 cdef class FrameHandler(ConnectionPart):
-    """The part that takes the opening and the frames of a reader."""
+    """The part that handles the opening and the frames of a reader."""
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Handle the opening before frames: return its size; 0: it is done; OPENING_INCOMPLETE: more is to come."""
+        """Handle the opening. Return its size, 0 if it was already handled, or OPENING_INCOMPLETE to get more bytes."""
         raise NotImplementedError
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
-        """A frame is complete. `payload` is set if it was received into separate memory."""
+        """Handle a complete frame. `payload` is set if it was received into separate memory."""
         raise NotImplementedError
 
     cdef Assembly sink_for(self, Frame* frame):
-        """Return the place for the payload of an incomplete frame: a new message, a begun one, or None to skip it."""
+        """Return the memory for the payload of an incomplete frame: a new or an incomplete message; None to skip it."""
         raise NotImplementedError
 
 
 cdef class CalleeHooks(ConnectionPart):
-    """The states of the peer's calls, for the parts that they hold."""
+    """The interface of CalleeStates, the states of the peer's calls, for the parts that it holds."""
 
     cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
         """Handle the last piece of a REQUEST; `frame` has the head of its first piece."""
         raise NotImplementedError
 
     cdef int end_served(self, Call call, int status, str text) except -1:
-        """Handle that the input of a call exceeds a limit: it is answered with this status."""
+        """End a call whose input exceeds a limit; answer it with this status."""
         raise NotImplementedError
 
     cdef int answered(self, Call call) except -1:
-        """The last piece of the RESPONSE to a call is written."""
+        """Handle that the last piece of the RESPONSE to a call was written."""
         raise NotImplementedError
 
     cdef int answer_waits(self, Call call) except -1:
-        """Handle that the RESPONSE to a call has to wait for credit or for its turn."""
+        """Note that the RESPONSE to a call has to wait for credit or for its turn."""
         raise NotImplementedError
 
 
 cdef class CallerHooks(ConnectionPart):
-    """The states of our calls, for the parts that they hold."""
+    """The interface of CallerStates, the states of our calls, for the parts that it holds."""
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
         """Handle the last piece of a RESPONSE; `frame` has the head of its first piece."""
         raise NotImplementedError
 
     cdef int end_called(self, Call call, int status, str text, int reason) except -1:
-        """Handle that the input of a call exceeds a limit: it is cancelled for this reason."""
+        """End a call whose input exceeds a limit; cancel it with this reason."""
         raise NotImplementedError
 
     cdef int begin_call(self, Call call) except -1:
@@ -97,15 +97,15 @@ cdef class Side:
         return 0
 
     cdef int on_ids_used_up(self) except -1:
-        """The last call id is used: new calls need another connection, and none are sent here any more."""
+        """Handle that the last call id was used. New calls are not sent here and need another connection."""
         return 0
 
     cdef int on_crowd(self) except -1:
-        """Note that as many other calls are open as `await_crowd` stated; the notification is off now."""
+        """Note that a call is opened beside as many others as `await_crowd` stated. It does not notify again."""
         return 0
 
     cdef int on_peer_drains(self) except -1:
-        """The peer takes no new calls, and none are sent any more."""
+        """Handle that the peer accepts no new calls. None are sent any more."""
         return 0
 
     cdef int on_verdict(self) except -1:
@@ -115,7 +115,7 @@ cdef class Side:
     # Of a server
 
     cdef int on_stranger(self, str text, bytes first) except -1:
-        """The first bytes belong to another protocol; the connection ends with this error."""
+        """Handle first bytes of another protocol. The connection ends with this error."""
         return 0
 
     cdef bint on_credential(self, Frame* frame) except -1:
@@ -123,5 +123,5 @@ cdef class Side:
         return False
 
     cdef int on_drained(self) except -1:
-        """The last accepted call is named to the peer."""
+        """Handle that GOAWAY FINAL was sent, which names the last accepted call."""
         return 0

@@ -10,40 +10,40 @@ from fastrpc._core.wire.silence cimport Silence
 @cython.final
 cdef class Liveness(ConnectionPart):
     cdef:
-        # The part that has the others, whose facts it compares.
+        # The control frames, from which the other parts are reached.
         ControlFrames control
 
-        # The rules, in nanoseconds; 0 means off. The public ones are constants that tests may shorten.
+        # The time limits in nanoseconds; 0 = no limit. Public fields are constants that tests may shorten.
         uint64_t linger_ns
         public uint64_t write_wait_ns
         public uint64_t piece_wait_ns
 
-        # Bytes of ours above which a slow reader has less time; 0 = no bound.
+        # If more bytes of our output than this wait, a slow reader has less time; 0 = no bound.
         int64_t send_hard
 
-        # The instants that are compared with now; 0 = not running.
+        # The starts and ends of periods, compared with now; 0 = the period is not running.
         uint64_t linger_until_ns
         uint64_t drain_started_ns
         uint64_t pieces_due_ns
 
-        # The silence of the peer, and our PING.
+        # The state of the rule that a silent peer gets a PING.
         Silence silence
 
-        # The instant since which no waiting output was sent, and the bytes sent by then.
+        # The instant since which no waiting output was sent, 0 if none waits, and the number of bytes sent by then.
         uint64_t blocked_ns
         int64_t blocked_taken
 
-        # Whether a translating layer lies between us and the server. The frames of the layer prove nothing; the server
-        # lives if it answers a ping, after its next byte, or if it takes output. It answers no ping during a long
-        # request.
+        # Whether a translating layer lies between us and the server. Frames made by the layer do not prove that the server
+        # is alive; an answer to a ping does, and so does accepted output. The server answers no ping during a long request,
+        # so the answer counts from its next byte.
         bint answers_prove
 
-        # Whether the peer may stop reading for any time: it pauses between two messages of a stream.
+        # Whether the peer may stop reading without a time limit, because it pauses between two messages of a stream.
         bint is_pausing
 
         # The ids that were used by the last question for use.
         uint64_t idle_ids
-        # The number of calls of either side that only asked for health.
+        # The number of calls of either side that were health checks.
         uint64_t probes
 
     cdef int set_rules(self, object timeouts, object keepalive) except -1

@@ -26,18 +26,18 @@ from fastrpc._core.wire.silence cimport (
     PEER_IS_GONE, PEER_LIVES, asked, forget_asked, forgive_silence, interval_of, judge_silence,
 )
 
-# PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
-# after GOAWAY.
+# PROTOCOL.md, "Limits": the peer reads nothing for 10 s, or for 1 s while more than send_hard waits; no piece of a cut
+# message arrives for 10 s; GOAWAY FINAL is sent at most 1 s after GOAWAY.
 cdef uint64_t SLOW_READER_NS = 10 * <uint64_t>SECOND
 cdef uint64_t OVERDUE_READER_NS = <uint64_t>SECOND
 cdef uint64_t PIECE_WAIT_NS = 10 * <uint64_t>SECOND
 cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
-# PROTOCOL.md, "Cut messages": with less room in the window of its stream a piece may wait.
+# PROTOCOL.md, "Cut messages": the next piece may wait while the window of its stream has less room than this.
 cdef Py_ssize_t ROOM_FOR_A_PIECE = 4096
 
 
 cdef class Liveness:
-    """The rules by which a connection lives and ends."""
+    """The rules by which a connection is checked and ended."""
 
     def __cinit__(self, PartsOwner owner not None, ControlFrames control not None):
         self.control = control
@@ -54,7 +54,7 @@ cdef class Liveness:
         return 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """Read on, so that the peer reads the last output: return the instant at which reading stops."""
+        """Keep reading so that the peer gets the last output; return the instant at which reading stops."""
         self.linger_until_ns = now + self.linger_ns
         return self.linger_until_ns
 
@@ -68,7 +68,7 @@ cdef class Liveness:
                 return 0
             return self.linger_until_ns
         if owner.is_closed:
-            # Without a linger the stream ends once its output has left.
+            # Without a linger the stream ends when its output was sent.
             return self._check_writing(now)
         due = self._check_writing(now)
         due = due if owner.is_closed else earlier(due, self.check_pieces(now))
@@ -79,7 +79,7 @@ cdef class Liveness:
     # Writing
 
     cdef uint64_t note_blocked(self, uint64_t now) except? 0:
-        """Watch waiting output that cannot be written; return the next check, or 0 if it was watched already."""
+        """Start to watch output that cannot be written; return the next check, or 0 if it was watched already."""
         if self.blocked_ns:
             return 0
         self.blocked_ns = now
@@ -122,8 +122,9 @@ cdef class Liveness:
         return self.control.sender.is_waiting() or self.control.sender.below().untaken_bytes() != 0
 
     cdef bint _may_pause(self) noexcept:
-        """Return whether the peer may stop reading for any time; see `is_pausing`."""
-        # The same rule as for pings, while memory is left. A stream that has ended here may still be read there.
+        """Return whether the peer may stop reading without a time limit; see `is_pausing`."""
+        # True while there is memory and the peer need not answer pings (`_wants_ping`). The peer may still be reading a
+        # stream that has ended here.
         cdef Py_ssize_t streams = self.control.callee.streams
         if (<PartsOwner>self.owner).peer.ping_reply_ms or self.control.callee.calls.size != streams:
             return False
@@ -132,7 +133,7 @@ cdef class Liveness:
     # Pieces
 
     cdef uint64_t check_pieces(self, uint64_t now) except? 0:
-        """End the calls whose cut messages have stalled. Four checks in the time a piece may take."""
+        """End the calls whose cut messages have stalled. The interval is a quarter of the time limit of a piece."""
         cdef Call call
         if now < self.pieces_due_ns:
             return self.pieces_due_ns
@@ -146,7 +147,7 @@ cdef class Liveness:
         return self.pieces_due_ns
 
     cdef int _end_stuck(self, Call call) except -1:
-        """A cut message of this call has stalled."""
+        """End a call whose cut message has stalled."""
         cdef ServingPart serving = (<PartsOwner>self.owner).serving
         cdef str text = f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s"
         if not call.is_local and serving.on_stuck(call, text):
@@ -156,7 +157,7 @@ cdef class Liveness:
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
         cdef Assembly assembly = <Assembly>call.incoming.assembly
         cdef bint may_come = (
-            # A message of a stream may wait for credit, which we have to return.
+            # A message of a stream may lack credit, which we have to return first.
             call.incoming.head.kind != DATA or call.window.left >= min(assembly.total - assembly.filled, ROOM_FOR_A_PIECE)
         )
         if call.incoming.seen_ns == 0 or assembly.filled != call.incoming.seen_size or not may_come:
@@ -168,7 +169,7 @@ cdef class Liveness:
     # Drain
 
     cdef uint64_t begin_drain(self, uint64_t now) noexcept:
-        """The GOAWAY was sent: return the latest instant of FINAL."""
+        """Note that GOAWAY was sent; return the instant at which FINAL has to follow."""
         self.drain_started_ns = now
         return now + FINAL_AFTER_NS
 
@@ -185,17 +186,17 @@ cdef class Liveness:
     # Use
 
     cdef uint64_t uses(self) noexcept:
-        """Return a count that grows by two with each call of either side, probes aside."""
-        # Each call takes every second id of its side.
+        """Return a number that grows by two with each call of either side, health checks aside."""
+        # The ids of a side grow by two with each call.
         return self.control.callee.highest_id + self.control.caller.slots.next_id - 2 * self.probes
 
     cdef bint is_idle(self) noexcept:
-        """Return whether no call is under way in either direction."""
+        """Return whether no call is in progress in either direction."""
         cdef CalleeStates callee = self.control.callee
         return self.control.caller.slots.opened.size == 0 and callee.calls.size == 0 and callee.one_way_calls == 0
 
     cdef bint is_unused(self) except -1:
-        """Return whether nothing is under way, probes aside."""
+        """Return whether no call is in progress, except our health checks."""
         cdef Call call
         if self.probes == 0 or self.control.caller.slots.opened.size == 0:
             return self.is_idle()
@@ -207,7 +208,7 @@ cdef class Liveness:
         return True
 
     cdef bint was_used(self) except -1:
-        """Return whether calls are under way, or were since the last question."""
+        """Return whether calls are in progress, or were since the last call of this method. Health checks do not count."""
         cdef uint64_t uses = self.uses()
         cdef bint is_used = uses != self.idle_ids or not self.is_unused()
         self.idle_ids = uses
@@ -216,7 +217,7 @@ cdef class Liveness:
     # Silence
 
     cdef int forgive(self, uint64_t late) noexcept:
-        """The peer was not checked for `late` nanoseconds: its silence proves nothing yet, and its time is extended."""
+        """Extend the time limits of the peer by `late` nanoseconds, in which it was not checked."""
         forgive_silence(&self.silence, late)
         (<PartsOwner>self.owner).received_ns += late
         (<PartsOwner>self.owner).answered_ns += late
@@ -225,7 +226,7 @@ cdef class Liveness:
         return 0
 
     cdef int forget_silence(self) except -1:
-        """Count the silence from now, as no thread read before. Output that was sent meanwhile is no longer blocked."""
+        """Count silence from now, as no thread was reading. Output that was sent meanwhile no longer counts as blocked."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self._hear(owner.now)
         forget_asked(&self.silence)
@@ -234,12 +235,12 @@ cdef class Liveness:
         return 0
 
     cdef uint64_t _heard_ns(self) noexcept:
-        """Return the instant at which the peer last proved that it lives."""
+        """Return the instant of the last proof that the peer is alive."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         return owner.answered_ns if self.answers_prove else owner.received_ns
 
     cdef int _hear(self, uint64_t now) noexcept:
-        """Count silence from here."""
+        """Count silence from `now`."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         owner.received_ns = owner.answered_ns = now
         return 0
@@ -253,7 +254,7 @@ cdef class Liveness:
             return 0
         self.silence.least_ns = 2_000_000 * <uint64_t>owner.peer.min_ping_ms
         if self.silence.interval_ns and self.control.sender.below().waits_for_turn():
-            # Received bytes wait for their turn: they prove that the peer lives.
+            # The received bytes that wait for their turn prove that the peer is alive.
             self._hear(now)
         heard_ns = self._heard_ns()
         verdict = judge_silence(&self.silence, now, heard_ns, &due)
@@ -273,7 +274,8 @@ cdef class Liveness:
 
     cdef bint _wants_ping(self) noexcept:
         """Return whether a silent peer is to be pinged."""
-        # A peer that reads only while it waits for an answer is pinged only then. It may leave a stream unread.
+        # A peer that reads only while it waits for an answer is pinged only then. A stream does not count, as such a peer
+        # may leave it unread.
         cdef CalleeStates callee = self.control.callee
         return (<PartsOwner>self.owner).peer.ping_reply_ms != 0 or callee.calls.size > callee.streams
 

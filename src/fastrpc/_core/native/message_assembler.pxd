@@ -14,18 +14,18 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class MessageAssembler(ConnectionPart):
     cdef:
-        # The holder of frames, the sender of credit.
+        # The reader, which holds incomplete frames, and the queue that sends credit.
         FrameReader reader
         SendQueue sender
 
-        # The bytes that streams may borrow, and the messages that wait for some, in order.
+        # The bytes that streams may borrow, and the calls whose messages wait for them, in order of arrival.
         WindowPool pool
         Queue pool_waiters
 
-        # Messages of streams whose last piece has not come.
+        # The number of stream messages whose last piece has not arrived.
         Py_ssize_t cut_messages
 
-        # The budget of middle pieces with less payload than a header and its handling cost.
+        # The budget for pieces other than the last one whose payload is too short for the cost of handling a frame.
         Budget short_pieces
 
     cdef int keep_first_piece(self, Call call, Frame* frame) except -1

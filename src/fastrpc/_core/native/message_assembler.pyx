@@ -6,10 +6,11 @@
     further ones ──► piece ────────────┴──► whole: whole_request, whole_response, on_message
     stream DATA ──► stream_message: window, limit, then as above
 
-The window of a stream is returned when the application takes a message (`message_taken`). A message larger than the
-window gets an extra grant: its size is reserved from the stream pool, first come, first served.
+Credit of a stream is returned when the application takes a message (`message_taken`). A message larger than the window
+gets an extra grant: its size is reserved from the stream pool, first come, first served.
 
-The windows grow out of the stream pool by the rule of `wire/growth`: DATA with WAITED says that the sender waited.
+Windows grow by the rule of `wire/growth`, with bytes of the stream pool. The flag WAITED of DATA says that the sender
+had to wait for credit.
 """
 
 cimport cython
@@ -52,7 +53,7 @@ from fastrpc._core.wire.growth cimport (
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spend
 
 cdef class MessageAssembler:
-    """Puts cut messages together and keeps the windows of streams."""
+    """Joins the pieces of cut messages and keeps the windows of streams."""
 
     def __cinit__(self, PartsOwner owner not None, FrameReader reader, SendQueue sender):
         self.reader = reader
@@ -82,11 +83,11 @@ cdef class MessageAssembler:
     # Pieces
 
     cdef int keep_first_piece(self, Call call, Frame* frame) except -1:
-        """Begin a cut message; the caller has checked its total."""
+        """Start a cut message; the caller has checked its total size."""
         cdef Incoming incoming = Incoming.__new__(Incoming)
         cdef Assembly assembly = self.reader.arrived
         incoming.head = frame[0]
-        # The frame points into memory that the next piece overwrites.
+        # The pointers of the frame point into memory that the next piece overwrites.
         incoming.head.payload = incoming.head.method = incoming.head.text = incoming.head.metadata = NULL
         if frame.kind == REQUEST:
             incoming.text = PyBytes_FromStringAndSize(frame.method, frame.method_size)
@@ -98,7 +99,7 @@ cdef class MessageAssembler:
             incoming.metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
             incoming.head.metadata = PyBytes_AS_STRING(incoming.metadata)
             if frame.kind == REQUEST:
-                # Metadata counts with the record of the call, from its first piece on.
+                # From the first piece on, the memory of metadata counts with the record of the call.
                 call.received_metadata = incoming.metadata
         if assembly is None:
             assembly = Assembly(frame.total)
@@ -108,7 +109,7 @@ cdef class MessageAssembler:
         return 0
 
     cdef int piece(self, Call call, Frame* frame) except -1:
-        """Take a piece that continues the open message of a call."""
+        """Add a piece to the incomplete message of a call."""
         cdef Assembly assembly
         cdef Py_ssize_t filled
         cdef bint more = (frame.flags & MORE) != 0
@@ -128,7 +129,7 @@ cdef class MessageAssembler:
         return self._piece_came(call) if more else self._whole_message(call)
 
     cdef bint _pays_for_itself(self, Frame* frame) noexcept:
-        """Charge a middle piece for the cost that its bytes do not cover; False after too many short ones."""
+        """Charge the budget for a piece that is too short for its cost; return False if the budget is used up."""
         cdef Py_ssize_t lack = PIECE_COST - frame.payload_size
         if lack > 0:
             return spend(&self.short_pieces, lack, (<PartsOwner>self.owner).now)
@@ -137,7 +138,7 @@ cdef class MessageAssembler:
         return True
 
     cdef int _whole_message(self, Call call) except -1:
-        """The last piece of a cut message came."""
+        """Pass on a cut message whose last piece has arrived."""
         cdef Incoming incoming = call.incoming
         cdef bytes payload = (<Assembly>incoming.assembly).finish()
         call.incoming = None
@@ -146,7 +147,7 @@ cdef class MessageAssembler:
             self.cut_messages -= 1
             call.window.waiting += 1
             self._pass_on(call, &incoming.head, payload, incoming.cost)
-            # The receiver of the message has counted it by now.
+            # The receiver counts the memory of the message by now.
             return self._count_cut(-incoming.cost)
         call.received_metadata = incoming.metadata
         if incoming.head.kind == REQUEST:
@@ -154,7 +155,7 @@ cdef class MessageAssembler:
         return (<PartsOwner>self.owner).caller_hooks.whole_response(call, &incoming.head, payload)
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        """End a call because of its input: the caller cancels, the callee answers."""
+        """End a call because of its input: as its caller, cancel it; as its callee, answer it."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if call.is_local:
             return owner.caller_hooks.end_called(call, status, text, reason)
@@ -164,8 +165,9 @@ cdef class MessageAssembler:
 
     @cython.nonecheck(False)
     cdef int _pass_on(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        """A stream message is complete; `frame` has its codec and compressor. The application calls
-        `message_taken(call, cost)` once it has the message.
+        """Pass on a complete stream message; `frame` has its codec and compressor.
+
+        `message_taken(call, cost)` has to be called when the application has taken the message.
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         if call.is_local:
@@ -173,23 +175,23 @@ cdef class MessageAssembler:
         return owner.serving.on_message(call, frame, payload, cost)
 
     cdef int _piece_came(self, Call call) except -1:
-        """Handle a piece that did not complete its message."""
+        """Note a piece that did not complete its message."""
         return 0 if call.is_local else (<PartsOwner>self.owner).serving.on_piece(call)
 
     cdef int _count_cut(self, Py_ssize_t change) except -1:
-        """The bytes held by incomplete stream messages grow by `change`."""
+        """Add `change`, which may be negative, to the bytes held by incomplete stream messages."""
         cdef ServingPart serving = (<PartsOwner>self.owner).serving
         return 0 if serving is None else serving.on_cut(change)
 
     cdef bint may_lend(self) noexcept:
-        """Return whether the process has memory for windows that grow."""
+        """Return whether the process has enough memory to grow windows."""
         cdef ServingPart serving = (<PartsOwner>self.owner).serving
         return serving is None or serving.may_lend()
 
     # Streams
 
     cdef int stream_message(self, Call call, Frame* frame, bytes payload) except -1:
-        """Take DATA of a stream: a whole message, or a piece of one."""
+        """Handle DATA of a stream: a whole message, or a piece of a message."""
         cdef bint continues = (frame.flags & CONT) != 0
         cdef Py_ssize_t cost = frame.length if continues else HEADER_SIZE + <Py_ssize_t>frame.length
         cdef uint64_t limit, size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
@@ -227,8 +229,8 @@ cdef class MessageAssembler:
         return self._pass_on(call, frame, payload, cost)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The application took a message: return its window credit, less the grant beyond the window."""
-        # A call with a message has a window.
+        """Note that the application took a message; return its credit to the peer, except the extra grant."""
+        # A call that has received a message has a window.
         cdef StreamWindow window = call.window
         cdef Py_ssize_t reserved = window.reserved
         window.waiting -= 1
@@ -243,7 +245,7 @@ cdef class MessageAssembler:
         return self._return_to_pool(reserved) if reserved else 0
 
     cdef int _return_credit(self, Call call) except -1:
-        """Return the owed credit; half of it is kept if the window is larger than needed."""
+        """Return the owed credit to the peer, less half of a window that is larger than needed."""
         cdef StreamWindow window = call.window
         cdef bint may_lend = window.growth.grown == 0 or self.may_lend()
         cdef int64_t credit
@@ -256,16 +258,16 @@ cdef class MessageAssembler:
         return 0
 
     cdef int reader_waits(self, Call call) except -1:
-        """The application waits for a message: the window may have to grow."""
+        """Note that the application waits for a message, and grow the window if needed."""
         cdef StreamWindow window = call.window
         cdef int64_t growth, credit
-        # Before its REQUEST is written a call has no window.
+        # A call has no window before its REQUEST is written.
         if window is None or not window.growth.was_short:
             return 0
         growth = wanted_growth(&window.growth, &self.pool, window.first_size, window.waiting != 0)
         if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not has_growth(&self.pool, growth):
             return 0
-        # Waiting messages come before windows that grow.
+        # The messages that wait for the pool have priority over the growth of windows.
         if self.pool_waiters or not self.may_lend():
             return 0
         credit = grow(&window.growth, &self.pool, growth)
@@ -273,7 +275,7 @@ cdef class MessageAssembler:
         return self.sender.send_credit(call.id, <uint32_t>credit)
 
     cdef int drop_incoming(self, Call call) except -1:
-        """Drop the messages of this call, which are no longer wanted."""
+        """Drop the incomplete message of this call, and return the bytes reserved for a message."""
         cdef StreamWindow window = call.window
         cdef Py_ssize_t reserved = 0
         if call.incoming is not None and call.incoming.head.kind == DATA:
@@ -290,7 +292,7 @@ cdef class MessageAssembler:
         return self._return_to_pool(reserved) if reserved else 0
 
     cdef int end_window(self, Call call) except -1:
-        """Drop the last messages of this call, and return the bytes that it borrowed."""
+        """Drop the incomplete message of an ended call, and return all bytes that it borrowed."""
         self.drop_incoming(call)
         if call.window is None or call.window.growth.grown == 0:
             return 0
@@ -300,12 +302,12 @@ cdef class MessageAssembler:
     # The stream pool
 
     cdef int open_pool(self, int64_t size) noexcept:
-        """Let streams borrow `size` bytes."""
+        """Set the number of bytes that streams may borrow."""
         open_window_pool(&self.pool, size, <int64_t>(<PartsOwner>self.owner).ours.max_message)
         return 0
 
     cdef bint _grant_missing(self, Call call) except -1:
-        """Grant the credit that the arriving message lacks, from the stream pool, if its reader has nothing else to read."""
+        """Grant the credit that an incomplete message lacks, from the stream pool, if the reader has no other message."""
         cdef Assembly assembly
         cdef StreamWindow window = call.window
         cdef int64_t missing
@@ -325,7 +327,7 @@ cdef class MessageAssembler:
         return True
 
     cdef bint _reserve(self, Call call, int64_t size) except -1:
-        """Take bytes from the pool; False if that has to wait: `_serve_waiters` then tries again."""
+        """Take bytes from the pool. If the call has to wait for them, return False; `_serve_waiters` tries again."""
         if size <= self.pool.left and (not self.pool_waiters or self.pool_waiters[0] is call):
             self.pool.left -= size
             if call.waits_for_pool:
@@ -342,7 +344,7 @@ cdef class MessageAssembler:
         return self._serve_waiters()
 
     cdef int _serve_waiters(self) except -1:
-        """Grant waiting messages the bytes that were returned to the pool."""
+        """Grant the free bytes of the pool to waiting messages."""
         while self.pool_waiters and self._grant_missing(<Call>self.pool_waiters[0]):
             pass
         return 0

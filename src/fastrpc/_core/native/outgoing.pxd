@@ -1,4 +1,4 @@
-"""Messages on their way out that could not be written at once, and the order in which they are sent."""
+"""Outgoing messages that could not be written immediately, and the order in which they are sent."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -8,47 +8,48 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.rounds cimport Round, has_used_up, take_off
 
 cdef enum:
-    # The most dropped messages that stay in queues; more of them are searched for and removed.
+    # Up to this number dropped messages stay in queues. When there are more, they are searched for and removed.
     FEW_DROPPED = 64
-    # The kind of the empty message of a stream in the ring while it waits for its turn; it is never written.
+    # The kind of the empty message that holds the place of a stream in the ring. It is never written.
     TURN = 0
 
 
 cdef class Outgoing:
     cdef:
         # A message that waits for a slot, for credit, or for its turn. The messages of one call are an ordered chain:
-        # `Call.unsent` is the first, `next` the following one, `last` (of the first) the end.
+        # `Call.unsent` is the first, `next` the following one, `last` (valid in the first) the last one.
         Call call
         Outgoing next
         Outgoing last
         uint8_t kind
         uint8_t flags
 
-        # No longer wanted.
+        # Whether the message is no longer wanted.
         bint is_dropped
-        # Waits for credit of its stream, outside every queue.
+        # Whether it waits for credit of its stream, outside every queue.
         bint is_parked
         # Whether its next frame had to wait.
         bint has_waited
         # Whether the first piece of the message was sent.
         bint is_cut
 
-        # Of a REQUEST that waits for its slot: the order of arrival, and the begin of its wait; 0 once it has a slot.
+        # Of a REQUEST that waits for its slot: the number of its arrival, and the instant since which it waits; 0 after it
+        # got a slot.
         uint64_t arrival
         uint64_t queued_ns
 
-        # In the ring. The bytes that its id gets with each turn.
+        # Valid in the ring: the bytes that the message's call id gets with each turn.
         int quantum
-        # Whether it is sent as a whole, once its id has saved enough bytes.
+        # Whether it is sent as a whole, when its id has saved enough bytes.
         bint is_saving
         # Whether the message has waited for a place among the cut messages.
         bint had_no_place
 
-        # The encoding of a stream message; a REQUEST or RESPONSE has its call's encoding.
+        # The codec and compressor of a stream message. A REQUEST or RESPONSE has its call's.
         uint8_t codec
         uint8_t compressor
 
-        # The fields of its first frame besides the payload.
+        # The fields of the first frame, except the payload.
         uint8_t outcome
         uint16_t status
         uint32_t pushback_ms
@@ -77,19 +78,19 @@ cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_le
 
 
 cdef enum:
-    # As QUANTUM of `wire/rounds`, for the other priorities.
+    # The quanta of high and sheddable priority. QUANTUM of `wire/rounds` is for normal priority.
     QUANTUM_HIGH = 65_536
     QUANTUM_SHEDDABLE = 4_096
 
 
 cdef class DeficitRing:
     cdef:
-        # The first message of each id that waits for its turn, in order, dropped ones included; their turns.
+        # The first message of each id that waits for its turn, in order, including dropped messages; the state of turns.
         Queue items
         Round round
 
-        # Cut requests and responses that are not completely sent, without messages of streams; the peer bounds each
-        # number. `unopened`: messages that may be cut only after another one has ended, None until the first.
+        # The numbers of cut requests and of cut responses that are incompletely sent; the peer limits each. Messages of
+        # streams do not count. `unopened`: messages that may be cut only after another one was completely sent, or None.
         int cut_requests
         int cut_responses
         PriorityQueue unopened
@@ -101,7 +102,7 @@ cdef class DeficitRing:
     cdef int64_t grant(self, Outgoing item) noexcept
     cdef int recount(self) except -1
 
-    # Cut messages; `most` of each kind may be under way.
+    # Cut messages; at most `most` of each kind may be incompletely sent.
     cdef bint count_cut(self, Outgoing item, int change) noexcept
     cdef bint may_cut(self, Outgoing item, int most) noexcept
     cdef int await_place(self, Outgoing item) except -1
@@ -111,7 +112,7 @@ cdef class DeficitRing:
         return self.items._items is not None
 
     cdef inline int charge(self, Call call, Py_ssize_t size) noexcept:
-        """Subtract written bytes from the share of their id; in a new turn the id has its quantum at once."""
+        """Subtract written bytes from the share of a call id. In a new turn the id first gets its quantum."""
         take_off(&self.round, &call.share, &call.share_turn, quantum_of(call), size)
         return 0
 

@@ -2,7 +2,7 @@ from typing import final
 
 @final
 class Outgoing:
-    """A message on its way out that could not be written at once."""
+    """An outgoing message that could not be written immediately."""
 
 @final
 class DeficitRing:

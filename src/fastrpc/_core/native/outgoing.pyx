@@ -1,23 +1,24 @@
-"""Outgoing messages that could not be written at once: their frames, and the order in which they are sent.
+"""Outgoing messages that could not be written immediately: their frames, and the order in which they are sent.
 
 Deficit round robin over the ids of a connection, in bytes::
 
-    a large message, a stream without room ──► add ──► ring ──► next, grant ──► a piece, or the stream goes on
+    a large message, a stream without room ──► add ──► ring ──► next, grant ──► a piece, or messages of the stream
                                                          ▲                          │
                                                          └──── more of it: add ◄────┘
 
-In each turn an id gets a quantum, by its priority, and is charged for sent bytes. An id may send beyond its quantum if
-a message would leave a small rest, or if no other id wants to send: it owes these bytes and waits for them. At most one
-unused quantum is kept. So over time all ids get equal shares, whatever the sizes of their messages.
+In each turn an id gets a quantum, which depends on its priority, and is charged for sent bytes. An id may send beyond
+its quantum if only a small rest of a message would be left, or if no other id wants to send: it owes these bytes and
+later waits for them. At most one unused quantum is kept. So over time all ids get equal shares, whatever the sizes of
+their messages.
 
 A stream that sends small messages is charged as well, without being in the ring: it enters the ring when its share is
 used up and others wait. An empty message, a TURN, holds its place there, so no object is made for its messages.
 
-A few ids get several quanta at once, as many as there is room for: an id alone gets all of it. If each waits with one
-message, a call or an answer, they get up to four, even if that takes four turns of the connection: messages of 64 KiB
-are then not cut. Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more
-messages, and needs its turn more often. An id that has sent nothing in this turn has a quantum at once: a rare message
-never waits.
+If few ids wait, each gets several quanta in one turn, as many as there is room for; a single id gets all the room. If
+they all wait with one message, a request or an answer, they get up to four quanta, even if that takes four turns of the
+connection, so that messages of 64 KiB are not cut. Pieces cost both sides work, and if all messages are cut, all end as
+late as the last one. A stream has more messages and needs its turn more often. An id that has sent nothing in this turn
+gets a quantum immediately, so a rare message never waits.
 """
 
 cimport cython
@@ -31,15 +32,15 @@ from fastrpc._core.wire.rounds cimport QUANTUM, granted, next_turn, open_round
 
 from fastrpc.errors import EncodeError
 
-# The end of a text that was cut.
+# Appended to a text that was cut.
 cdef bytes ELLIPSIS = "…".encode()
 
 
-# The trashcan frees a long chain without as deep a recursion.
+# CPython's trashcan frees a long chain without deep recursion.
 @cython.final
 @cython.trashcan(True)
 cdef class Outgoing:
-    """A message on its way out that could not be written at once."""
+    """An outgoing message that could not be written immediately."""
 
 
 cdef Outgoing new_item(Call call, int kind, bytes payload):
@@ -51,7 +52,7 @@ cdef Outgoing new_item(Call call, int kind, bytes payload):
 
 
 cdef Outgoing new_failure(int status, int outcome, str text):
-    """Make the answer for a failure."""
+    """Return the answer for a failure; its call is not set."""
     cdef Outgoing failure = Outgoing.__new__(Outgoing)
     failure.status = status
     failure.outcome = outcome
@@ -61,7 +62,7 @@ cdef Outgoing new_failure(int status, int outcome, str text):
 
 
 cdef bytes cut_text(str text):
-    """Return the text of a failure; a text that is too long for the wire is cut between characters."""
+    """Return the encoded text of a failure. A text that is too long for the wire is cut between characters."""
     cdef bytes raw = text.encode("utf-8", "replace")
     if len(raw) > MESSAGE_LIMIT:
         raw = raw[:MESSAGE_LIMIT - len(ELLIPSIS)].decode("utf-8", "ignore").encode() + ELLIPSIS
@@ -92,7 +93,7 @@ cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept:
 
 
 cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept:
-    """Set the fields of the next frame of a message, its payload aside."""
+    """Set the fields of the next frame of a message, except its payload."""
     cdef Call call = item.call
     if item.kind == REQUEST and not item.is_cut:
         return fill_request(frame, call, now)
@@ -140,7 +141,7 @@ cdef object head_too_large(Py_ssize_t size, uint64_t limit):
 
 
 cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_left) noexcept:
-    """Return the length allowed to the next frame of a message, by the peer's frames and the credit left."""
+    """Return the longest next frame of a message that the peer's frame limit and the remaining credit allow."""
     cdef Py_ssize_t room = min(max_frame + HEADER_SIZE, send_left)
     if item.kind != DATA:
         return room
@@ -149,7 +150,7 @@ cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_le
 
 
 cdef Queue live_queue(PriorityQueue waiting, Py_ssize_t* dropped):
-    """Return the queue whose first message is the next in order, or None. Dropped messages before it are forgotten."""
+    """Return the queue whose first message is the next in order, or None. Remove dropped messages before it."""
     cdef Queue queue
     while waiting is not None and waiting.has_items():
         queue = waiting.first()
@@ -161,7 +162,7 @@ cdef Queue live_queue(PriorityQueue waiting, Py_ssize_t* dropped):
 
 
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
-    """Take dropped messages out of queues once they are as many as the others."""
+    """Remove dropped messages from queues if they are at least half of all messages."""
     cdef Queue queue
     if dropped[0] < sum(map(len, queues)) // 2:
         return 0
@@ -173,7 +174,7 @@ cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
 
 
 cdef int let_go(Outgoing item) except -1:
-    """Detach a message and its successors from their call and from each other, so that none keeps another alive."""
+    """Drop a message and its successors, and clear their references to their call and to each other."""
     cdef Outgoing following
     while item is not None:
         following = item.next
@@ -190,7 +191,8 @@ cdef int let_go(Outgoing item) except -1:
 cdef int let_go_of_all(list calls, tuple queues) except -1:
     """Detach the waiting messages of some calls and in some queues.
 
-    A message and its call refer to each other. Large answers would stay uncounted until the garbage collector runs.
+    A message and its call refer to each other. Otherwise large answers would stay in memory, uncounted, until the garbage
+    collector runs.
     """
     cdef Queue queue
     for call in calls:
@@ -230,12 +232,12 @@ cdef class DeficitRing:
         return self.items.append(item)
 
     cdef int add_first(self, Outgoing item) except -1:
-        """Put a message back that keeps its turn."""
+        """Put a message back at the front of the ring, so that it keeps its turn."""
         count(self, item, 1)
         return self.items.appendleft(item)
 
     cdef Outgoing next(self):
-        """Take the message whose turn it is out of the ring; None if the ring is empty."""
+        """Remove and return the message whose turn it is; None if the ring is empty."""
         cdef Outgoing item
         while self.items._items is not None:
             item = <Outgoing>self.items.popleft()
@@ -245,15 +247,14 @@ cdef class DeficitRing:
         return None
 
     cdef int begin_turn(self, Py_ssize_t room) noexcept:
-        """Begin a turn of the connection with `room` bytes."""
+        """Start a turn of the connection with `room` bytes."""
         next_turn(&self.round, room, len(self.items))
         return 0
 
     cdef int64_t grant(self, Outgoing item) noexcept:
         """Give an id its quanta; return its share, which is 0 or less while the id owes more."""
         cdef Call call = item.call
-        # An id that saves up keeps its share until the share suffices for its message, even if no other id wants to
-        # send.
+        # An id that saves for a whole message keeps its share until it suffices, even if no other id wants to send.
         call.share = granted(&self.round, call.share, item.quantum, item.is_saving)
         call.share_turn = self.round.turn
         return call.share
@@ -261,7 +262,7 @@ cdef class DeficitRing:
     # Cut messages
 
     cdef bint count_cut(self, Outgoing item, int change) noexcept:
-        """Count the begin or end of a cut message; return False if the peer does not limit its kind."""
+        """Count the start or end of a cut message; return False if the peer does not limit its kind."""
         if item.kind == REQUEST:
             self.cut_requests += change
         elif item.kind == RESPONSE:
@@ -271,9 +272,9 @@ cdef class DeficitRing:
         return True
 
     cdef bint may_cut(self, Outgoing item, int most) noexcept:
-        """Return whether this message is cut already or the peer accepts one more in pieces.
+        """Return whether this message was already cut or the peer accepts one more message in pieces.
 
-        Waiting messages go first.
+        Messages that wait for a place come first.
         """
         if item.is_cut or item.kind == DATA:
             return True
@@ -282,7 +283,7 @@ cdef class DeficitRing:
         return has_place(self, item, most)
 
     cdef int await_place(self, Outgoing item) except -1:
-        """Let a message wait until the peer accepts one more in pieces; after an earlier wait it goes to the front."""
+        """Let a message wait until the peer accepts one more in pieces. If it has waited before, it is put in front."""
         cdef Queue waiting
         if self.unopened is None:
             self.unopened = PriorityQueue()
@@ -293,7 +294,7 @@ cdef class DeficitRing:
         return waiting.append(item)
 
     cdef bint open_next(self, int most) except -1:
-        """If one more message may be cut, give the first waiting message its turn; return whether one was found."""
+        """Put the first waiting message into the ring if one more may be cut; return whether there was one."""
         cdef Outgoing item
         cdef Queue waiting
         while self.unopened is not None and self.unopened.has_items():
@@ -308,7 +309,7 @@ cdef class DeficitRing:
         return False
 
     cdef int recount(self) except -1:
-        """Count the quanta again: dropped messages were taken out."""
+        """Count the quanta again after dropped messages were removed."""
         self.round.quanta = self.round.streams = 0
         for item in self.items:
             count(self, <Outgoing>item, 1)
@@ -316,7 +317,7 @@ cdef class DeficitRing:
 
 
 cdef inline int count(DeficitRing ring, Outgoing item, int change) noexcept:
-    """Count an id that enters the ring, or leaves it."""
+    """Count an id that enters or leaves the ring."""
     ring.round.quanta += change * item.quantum
     if item.kind != REQUEST and item.kind != RESPONSE:
         ring.round.streams += change

@@ -9,33 +9,35 @@ from fastrpc._core.wire.frame cimport Frame, WireProtocol
 
 
 cdef enum:
-    # Heads of frames that a stream writes beyond its share of the output: else four messages of 64 KiB would fill it.
+    # Bytes that a stream may write beyond its share of the output, for heads of frames. Without them, the heads would make
+    # four messages of 64 KiB exceed the share.
     SHARE_OF_HEADS = 4_096
 
 
 cdef class Output(OutputBuffer):
     cdef:
-        # The owner of this part: borrowed, NULL once it was freed (parts_owner).
+        # The owner of this part, borrowed; NULL after it was freed (parts_owner).
         PyObject* owner
 
-        # The rules of the wire, the owner's.
+        # The rules of the wire; the same object as the owner's.
         WireProtocol wire
 
-        # Frames that may overtake the ordered output, except while the preface waits there. No CREDIT may overtake a
-        # CANCEL that waits there.
+        # Frames that may overtake the ordered output `out`, except while the preface waits in `out`. CREDIT must not
+        # overtake a CANCEL that waits in `out`.
         WriteBuffer control
         bint opening_waits
         bint cancel_waits
         readonly uint64_t flushes
 
-        # Whether the system may refuse output that was taken, and the last flush whose output the system took
-        # completely. If the system cannot refuse output, a flush passes it on.
+        # Whether the operating system may refuse output after `take`. `handed_flushes` is then the last flush whose output
+        # the system accepted completely; otherwise each flush counts as accepted.
         bint may_be_refused
-        # Whether the first small message of a SendQueue waits for credit, as its last `pump` found; here it takes no room.
+        # Whether the first small message of a SendQueue waited for credit at its last `pump`. The field is here because
+        # here it needs no extra memory.
         bint lacks_credit
         uint64_t handed_flushes
 
-        # Calls that wait until our output has left; None without any.
+        # Calls that wait until our output was sent, or None.
         dict waiters
 
     cdef int send_cancel(self, uint64_t id, int reason) except -1
@@ -47,18 +49,18 @@ cdef class Output(OutputBuffer):
         return self.out.size + self.control.size + self.chunk_bytes
 
     cdef inline bint is_plain(self) noexcept:
-        """Return whether all output lies in `out`."""
+        """Return whether `out` has all the output."""
         return self.chunk_bytes == 0 and self.control.size == 0
 
     cdef int put_body(
         self, WriteBuffer buffer, int kind, int flags, uint64_t id, const char* body, Py_ssize_t size
     ) except -1
     cdef inline bint is_full(self) noexcept:
-        """Return whether the output holds as much as streams may write before the transport takes it."""
+        """Return whether the output has as many bytes as streams may write before the transport takes them."""
         return self.output_bytes() > STREAM_SHARE + SHARE_OF_HEADS
 
     cdef inline bint was_handed(self, Call call) noexcept:
-        """Return whether the last piece of a REQUEST was passed to the transport: from then on, the call may run."""
+        """Return whether the last piece of a REQUEST was passed to the transport, so that the call may run."""
         return call.handed_at != 0 and call.handed_at <= (self.handed_flushes if self.may_be_refused else self.flushes)
 
     # The stream below, before there is one and once it is gone a stream that does nothing. Whether it takes no output at

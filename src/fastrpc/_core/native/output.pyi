@@ -1,7 +1,7 @@
 from fastrpc._core.base.output_buffer import OutputBuffer
 
 class Output(OutputBuffer):
-    """The bytes that may leave, in order."""
+    """The bytes that may be sent, in order."""
 
     @property
     def flushes(self) -> int:

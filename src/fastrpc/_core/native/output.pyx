@@ -1,4 +1,4 @@
-"""The output of a native connection: frames in order; frames that never wait for credit may overtake."""
+"""The output of a native connection: frames in order, and frames that need no credit and may overtake them."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -15,7 +15,7 @@ cdef ByteStream no_stream = ByteStream.__new__(ByteStream)
 
 
 cdef class Output(OutputBuffer):
-    """The bytes that may leave, in order."""
+    """The bytes that may be sent, in order."""
 
     def __cinit__(self, PartsOwner owner not None):
         self.owner = <PyObject*>owner
@@ -37,7 +37,7 @@ cdef class Output(OutputBuffer):
         return 0
 
     cdef int put_frame(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
-        """Write a frame; a long part of a payload is not copied."""
+        """Write a frame. A long part of a payload is referenced instead of copied."""
         frame.payload = PyBytes_AS_STRING(payload) + offset
         frame.payload_size = size
         frame.payload_present = size if size < UNCOPIED else 0
@@ -57,7 +57,7 @@ cdef class Output(OutputBuffer):
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
         cdef char[4] body
         store32(body, size)
-        # If credit overtook a CANCEL, the callee would send more of the call that was just given up.
+        # If CREDIT overtook a CANCEL, the callee would send more data for the call that was just given up.
         self.put_body(self.out if self.cancel_waits else self.control, CREDIT, 0, id, body, 4)
         return (<PartsOwner>self.owner).written()
 
@@ -75,8 +75,7 @@ cdef class Output(OutputBuffer):
 
     @cython.final
     cdef bint is_stuck(self) noexcept:
-        """Return whether the stream takes no output at present, and will report when it does; answers to PINGs are
-        counted then.
+        """Return whether the stream accepts no output now and will report when it does. Answers to PINGs are limited then.
         """
         return (<PartsOwner>self.owner).hears_of_room and self.below().is_stuck()
 
@@ -84,16 +83,16 @@ cdef class Output(OutputBuffer):
 
     @cython.final
     cdef int await_output(self, Call call) except -1:
-        """Notify a call once our output has left."""
+        """Notify a call when our output was sent."""
         if self.waiters is None:
             self.waiters = {}
-        # A call is listed once, even if it gives up and waits again.
+        # A dict, so that a call that stops waiting and waits again is listed once.
         self.waiters[call] = None
         return 0
 
     @cython.final
     cdef int wake_waiters(self) except -1:
-        """Notify the calls that wait, if the stream took enough."""
+        """Notify the waiting calls if the stream accepted enough output."""
         cdef dict calls = self.waiters
         if not (self.is_stuck() or self.is_full()):
             self.waiters = None
@@ -103,7 +102,7 @@ cdef class Output(OutputBuffer):
 
     @cython.final
     cdef int wake(self, Call call) except -1:
-        """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
+        """Notify a waiting call whose messages were all written. The callback must not send."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if call.is_local:
             return (<NativeCalling>owner.calling).on_sendable(call)
@@ -127,13 +126,13 @@ cdef class Output(OutputBuffer):
         if self.control.size == 0:
             return ordered
         control = self.control.take()
-        # Control frames are rare, and most connections never have more than one.
+        # Free the buffer, because control frames are rare, and most connections never have more than one.
         self.control.release()
         if not ordered:
-            # An empty part is left out: with it asyncio's `writelines` waited for room for ever (gh-155888).
+            # Never return an empty part: with one, asyncio's `writelines` waited for room forever (gh-155888).
             return control
         parts = <list>ordered if type(ordered) is list else [ordered]
-        # Nothing overtakes the preface and the SETTINGS after it.
+        # No frame overtakes the preface and the SETTINGS that follow it.
         parts.insert(len(parts) if opens else 0, control)
         return parts
 

@@ -9,7 +9,7 @@ from fastrpc._core.wire.settings cimport WireSettings
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # PROTOCOL.md, "Budgets": the refill of the bytes that may be discarded or be short pieces.
+    # PROTOCOL.md, "Budgets": the refill rate of two budgets in bytes, for discarded frames and for short pieces.
     LATE_BYTES_PER_SECOND = 330 * 1024
 
 cdef enum Phase:
@@ -20,9 +20,9 @@ cdef enum Phase:
 
 cdef enum DrainStep:
     DRAIN_NONE = 0
-    # GOAWAY was sent with a PING after it: the answer shows that the peer opens nothing new.
+    # GOAWAY was sent, followed by a PING whose answer will show that the peer opens no new calls.
     DRAIN_ANNOUNCED = 1
-    # GOAWAY FINAL was sent: it names the last accepted call.
+    # GOAWAY FINAL was sent, which names the last accepted call.
     DRAIN_FINAL = 2
 
 
@@ -31,7 +31,7 @@ cdef class PartsOwner(Engine):
         # The rules of the wire.
         WireProtocol wire
 
-        # The decisions of its side; the parts that take frames, and events of calls.
+        # The decisions of a client or server; the part that handles frames; the parts that handle events of calls.
         Side side
         FrameHandler frames
         CalleeHooks callee_hooks
@@ -48,8 +48,8 @@ cdef class PartsOwner(Engine):
         # The greatest id in the peer's GOAWAYs.
         readonly uint64_t peer_last_id
 
-        # The part that serves the peer's calls, None on a side without one; `calling` of Engine is a NativeCalling or
-        # None.
+        # The part that serves the peer's calls, or None if this side serves none. `calling`, a field of Engine, is a
+        # NativeCalling or None.
         ServingPart serving
 
         # The longest message that the peer may send: our announced limit, or the floor for a caller that is not
@@ -66,15 +66,15 @@ cdef class PartsOwner(Engine):
         readonly str auth_text
         readonly str closed_text
 
-        # Small fields follow each other: there is one of these objects for each connection.
+        # Small fields are adjacent to save memory, as each connection has one of these objects.
 
-        # The stage of the opening; CLOSED: no more input is parsed. The stage of our own drain (DrainStep).
+        # The stage of the opening (Phase; no input is parsed in PHASE_CLOSED), and of our own drain (DrainStep).
         readonly int phase
         readonly int drain_step
 
-        # Whether the settings of the peer came; the window that we give to streams; whether the peer acknowledged our
-        # first SETTINGS: streams it opens get our own window from then on. The number of unfinished messages of each
-        # kind that the peer may have.
+        # Whether the peer's SETTINGS arrived; our announced window of a stream; whether the peer acknowledged our first
+        # SETTINGS, so that streams it opens have this window; how many incomplete messages of each kind the peer may
+        # have.
         bint settled
         uint32_t our_stream_window
         bint first_settings_acknowledged
@@ -90,29 +90,29 @@ cdef class PartsOwner(Engine):
         # Whether the stream reports that it takes output again, as streams of a loop do.
         bint hears_of_room
 
-        # The server's last verdict on our credential: its status, -1 before, and its validity in seconds, 0 = as long as
-        # the connection lasts.
+        # The server's last verdict on our credential: the status, -1 before a verdict, and the validity in seconds, 0 = as
+        # long as the connection lasts.
         readonly int auth_status
         readonly uint32_t auth_valid_seconds
 
-        # Whether the peer read none of our bytes, as its first bytes or a refusal of TLS showed: none of our calls ran
-        # there.
+        # Whether the peer cannot have read any of our bytes, which its first bytes or a failed TLS handshake showed. Then
+        # none of our calls ran there.
         bint is_unreadable
 
-        # The end of the connection: our GOAWAY reason or the peer's; -1 while the connection is open.
+        # The GOAWAY reason for which the connection ended, -1 while it is open; whether the peer ended it.
         readonly int closed_reason
         readonly bint closed_by_peer
 
-        # Whether this is the client's side; whether the peer takes no new calls, and whether it asks for another
+        # Whether this is the client's side; whether the peer accepts no new calls; whether it asks us to open another
         # connection.
         readonly bint is_client
         readonly bint peer_drains
         readonly bint peer_replaces
 
-        # Whether streams have the turn: their tasks run before the next pieces of large messages are written.
+        # Whether it is the turn of streams: their tasks run before the next pieces of large messages are written.
         bint streams_have_turn
 
-    # Orders of the parts.
+    # Called by the parts.
     cdef int close_with(self, int reason, str text) except -1
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1
     cdef int stop_calls(self) except -1

@@ -5,7 +5,7 @@ from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.wire.settings import WireSettings
 
 class PartsOwner(Engine):
-    """The state that the parts of a connection share, and the orders of the parts."""
+    """The state that the parts of a connection share, and the methods that they call."""
 
     @property
     def peer(self) -> WireSettings:
@@ -17,7 +17,7 @@ class PartsOwner(Engine):
 
     @property
     def connection(self) -> Any:
-        """The served connection; None on a side that serves nothing."""
+        """The served connection, or None if this side serves no calls."""
 
     @property
     def peer_takes(self) -> Literal["calls"] | None:

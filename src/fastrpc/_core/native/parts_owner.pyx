@@ -1,19 +1,19 @@
-"""The connection as its parts know it: the state that they share, and a few orders.
+"""The connection from the view of its parts: the state that they share, and a few methods that they call.
 
 ::
 
     Connection (a PartsOwner) ──holds──► FrameRouter, FrameReader, MessageAssembler, SendQueue,
          ▲        │                      CallSlots, CalleeStates, CallerStates, ControlFrames, Liveness
          │        └─holds─► Side                  │
-         └──── orders, shared state ──────────────┘  by a borrowed pointer, `owner`
+         └──── calls, shared state ───────────────┘  through a borrowed pointer, `owner`
 
 A part keeps no reference to its owner, so the two make no cycle. The owner makes the part, and clears the part's
 pointer when the owner is freed. A part holds the parts below it: the states, for example, send through the SendQueue. A
 part reaches a part above it through one of the interfaces in `hooks`. Events of calls are passed to the two parts that
-know calls, `serving` and `calling`.
+handle calls, `serving` and `calling`.
 
-The connection is an Engine itself, and not held by one: the instant and the end of a connection are read with each
-frame.
+The connection is an Engine instead of being held by an Engine, because each frame reads fields of it, such as the
+current time and whether the connection has ended.
 """
 
 cimport cython
@@ -28,7 +28,7 @@ from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDO
 
 
 cdef class PartsOwner(Engine):
-    """The state that the parts of a connection share, and the orders of the parts."""
+    """The state that the parts of a connection share, and the methods that they call."""
 
     def __cinit__(self, *arguments, **options):
         open_late_frames(&self.late_frames)
@@ -37,7 +37,8 @@ cdef class PartsOwner(Engine):
         self.closed_reason = self.auth_status = -1
 
     def __dealloc__(self):
-        # The collector may have cleared a field before: what outlasts a turn of the loop holds the connection, not a part.
+        # The garbage collector may have cleared fields already. A part outlives its owner only within a turn of the loop:
+        # longer-lived objects hold the connection instead of a part.
         if self.serving is not None:
             self.serving.owner = NULL
         if self.calling is not None:
@@ -49,16 +50,16 @@ cdef class PartsOwner(Engine):
 
     @property
     def connection(self):
-        """The served connection; None on a side that serves nothing."""
+        """The served connection, or None if this side serves no calls."""
         return None if self.serving is None else self.serving.connection_of()
 
     @property
     def peer_takes(self):
-        """Return "calls" where the peer's settings allow some, else None."""
+        """Return "calls" if the peer's settings allow calls, else None."""
         return "calls" if self.peer.max_calls else None
 
     def end_calls(self, str text not None):
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still in progress, and stop its handler."""
         if self.serving is not None:
             self.serving.end_calls(text)
 
@@ -69,18 +70,18 @@ cdef class PartsOwner(Engine):
         return self.end_connection(reason, text, False)
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
-        """The connection is over, for our reason or the peer's."""
+        """End the connection for our reason or the peer's."""
         self.is_closed = True
         return 0
 
     @cython.final
     cdef int stop_calls(self) except -1:
-        """Send no new calls here."""
+        """Send no new calls on this connection."""
         self.is_usable = False
         return 0 if self.calling is None else (<NativeCalling>self.calling).stop()
 
     cdef int discard(self, Frame* frame) except -1:
-        """Drop a frame that an honest peer may have sent too late; too many such frames are a flood."""
+        """Drop a frame that an honest peer may have sent too late. Close the connection if there are too many."""
         cdef bint allowed
         if frame.kind == REQUEST or frame.kind == HEAD or frame.kind == DATA:
             allowed = spend(&self.late_bytes, max(LEAST_LATE_BYTES, HEADER_SIZE + <Py_ssize_t>frame.length), self.now)
@@ -92,7 +93,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int expect_late(self, bint with_data) noexcept:
-        """A call is over for us: frames that an honest peer may still send for it are added to the budgets."""
+        """Raise the budgets by the frames that an honest peer may still send for a call that is over for us."""
         expect_late_frames(&self.late_frames, <int64_t>self.ours.max_calls)
         if with_data:
             fill(&self.late_bytes)
@@ -100,7 +101,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int bound_messages(self) noexcept:
-        """Take the limit of messages from our settings, and from whether the peer has to authenticate."""
+        """Set the limit of messages, from our settings and from whether the peer still has to authenticate."""
         self.message_bound = self.ours.max_message
         if self.keeps_window:
             self.message_bound = min(self.message_bound, <uint64_t>FIRST_CONNECTION_WINDOW)
@@ -108,5 +109,5 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int schedule_check(self, uint64_t due_ns) except -1:
-        """Have `check` called at an instant, or earlier; 0: at no instant."""
+        """Schedule a call of `check` at an instant or earlier; 0 = none."""
         return 0 if self._stream is NULL or due_ns == 0 else (<ByteStream>self._stream).schedule_check(due_ns)

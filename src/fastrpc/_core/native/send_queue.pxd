@@ -10,31 +10,32 @@ from fastrpc._core.native.output cimport Output
 from fastrpc._core.wire.frame cimport Frame
 
 cdef enum:
-    # Messages up to this size are copied into the write buffer and go before every piece of a larger message.
+    # Messages up to this size are copied into the write buffer, before pieces of larger messages.
     SMALL_MESSAGE = 16_384
-    # Bytes of small messages that may overtake waiting larger ones in a row.
+    # How many bytes of small messages in a row may overtake waiting larger messages.
     SMALL_IN_A_ROW = 262_144
-    # Bytes of calls and answers sent in one flush if nothing else waits. With a STREAM_SHARE it makes a megabyte.
+    # Bytes of requests and answers that one flush sends if nothing else waits. BURST and STREAM_SHARE are 1 MiB together.
     BURST = 786_432
 
 
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Waiting messages: small ones wait for credit; large ones, and streams without room, for their turn. Each queue
-        # is None until the first message. Dropped messages stay in their queue until they are too many.
+        # Waiting messages: small messages wait for credit; large messages, and streams without room, wait for their turn
+        # in the ring. Each queue is None until the first message. The number of dropped messages, which stay in their
+        # queue until there are too many. The bytes of all waiting messages.
         PriorityQueue small
         DeficitRing ring
         Py_ssize_t dropped
         readonly Py_ssize_t queued_bytes
 
-        # The number of streams that the last `pump` notified of room: their messages come before the next pieces.
+        # The number of streams that the last `pump` notified that they may send. Their messages precede the next pieces.
         Py_ssize_t woken
 
-        # Unwritten bytes of our messages that are sent in pieces, messages of streams aside.
+        # Unwritten bytes of our requests and answers that are sent in pieces.
         Py_ssize_t cut_bytes
 
-        # Credit of the connection, and data frames sent: the peer's CREDIT budget depends on them.
+        # The connection's credit, and the number of data frames sent, which limits the number of the peer's CREDIT frames.
         readonly int64_t send_left
         uint64_t data_frames_sent
 
@@ -58,11 +59,11 @@ cdef class SendQueue(Output):
         return self.small is not None and self.small.has_items()
 
     cdef inline bint has_pieces(self) noexcept:
-        """Return whether large messages, or streams, wait for their turn."""
+        """Return whether large messages or streams wait for their turn."""
         return self.ring is not None and self.ring.has_items()
 
     cdef inline int rest(self) noexcept:
-        """Return how much output waits for its turn, and not only for credit: NOTHING, LITTLE, or MUCH."""
+        """Return how much output waits for its turn: NOTHING, LITTLE or MUCH. Output that waits for credit is ignored."""
         if self.has_pieces() or (self.has_small() and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and (self.ring is None or self.ring.round.streams == 0) else MUCH
         return NOTHING
@@ -79,25 +80,25 @@ cdef class SendQueue(Output):
     cdef Queue small_of(self, Call call)
 
     cdef inline bint takes_small(self) noexcept:
-        """Return whether no other small message waits, and large messages do not have the turn."""
+        """Return whether a small message may be written now: no other waits, and it is not the turn of large messages."""
         return not self.has_small() and not self._is_turn_of_large()
 
     cdef inline bint _is_turn_of_large(self) noexcept:
         return self.ring is not None and self.ring.has_items() and self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW
 
     cdef inline Py_ssize_t unsent_bytes(self) noexcept:
-        """Return the number of our bytes that were not taken yet, including waiting messages."""
+        """Return the number of our bytes that the stream has not taken yet, including waiting messages."""
         return self.output_bytes() + self.queued_bytes
 
     cdef inline int64_t untaken_bytes(self) except? -1:
-        """Return the number of our bytes that the peer has not taken: here and in the stream."""
+        """Return the number of our bytes that the peer has not accepted: here and in the stream."""
         cdef PyObject* stream = (<Engine>self.owner)._stream
         # Asked after each answer: without `below`, which takes a reference.
         return self.unsent_bytes() + (0 if stream is NULL else (<ByteStream>stream).untaken_bytes())
 
     cdef tuple queues(self)
 
-    # The parts of sending.
+    # The steps of sending.
     cdef int _ended(self, Outgoing item) except -1
     cdef int _count_cut(self, Outgoing item, int change) except -1
     cdef int _write_whole(self, Outgoing item) except -1

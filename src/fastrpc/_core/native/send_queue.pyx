@@ -6,10 +6,10 @@
                    │                                                  ├──► take()
                 small    large ──► ring: each id in turn, a piece ────┤
                            └─► unopened ──► ring                      │
-    control frames ──────────────► `control`: before everything ──────┘
+    control frames ──────────────► `control`: before all others ──────┘
 
-A large message is cut as it is sent, so a later small message can overtake it. After `SMALL_IN_A_ROW` bytes of small
-messages a large one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
+A large message is cut while it is sent, so a later small message can overtake it. After `SMALL_IN_A_ROW` bytes of small
+messages a large message gets its turn. Messages that wait for credit or a place among cut messages wait by priority.
 """
 
 cimport cython
@@ -35,8 +35,8 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # Stream messages up to this size are written at once if nothing blocks them: the ring charges an id for this debt
-    # beyond its share. The sender of a longer one waits for a turn of the loop.
+    # Stream messages up to this size are written immediately if nothing blocks them: an id may owe this many bytes
+    # beyond its share. The sender of a longer message waits for a turn of the loop.
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
     # A piece shorter than this waits for more credit, unless it is the last one.
     SMALLEST_PIECE = 4_096
@@ -45,13 +45,13 @@ cdef enum:
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
-    # SAVING: a message that must begin whole saves its quanta. UNOPENED: it waits for a place among cut messages.
+    # SAVING: the id saves quanta to send the message as a whole. UNOPENED: it waits for a place among cut messages.
     SAVING = 4
     UNOPENED = 5
 
 
 cdef class SendQueue(Output):
-    """The messages that wait to be sent, and the bytes that may leave."""
+    """The messages that wait to be sent, and the bytes that may be sent now."""
 
     def __cinit__(self):
         self.send_left = FIRST_CONNECTION_WINDOW
@@ -63,7 +63,7 @@ cdef class SendQueue(Output):
         """Answer with a value; the call is over when the last piece is written.
 
         Raises:
-            EncodeError: the peer takes less.
+            EncodeError: the answer exceeds the peer's limit.
         """
         assert call is not None and payload is not None
         cdef Outgoing item
@@ -82,7 +82,7 @@ cdef class SendQueue(Output):
                 self.wire.write_answer(
                     self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
                 )
-                # No `-=` and `+=`, which would take a reference first.
+                # `-=` and `+=` would add a reference to `self`.
                 self.send_left = self.send_left - whole
                 self.data_frames_sent = self.data_frames_sent + 1
                 (<PartsOwner>self.owner).callee_hooks.answered(call)
@@ -98,22 +98,22 @@ cdef class SendQueue(Output):
         failure.call = call
         failure.kind = RESPONSE
         if failure.payload is None or call.state == STATE_CANCELLED:
-            # A caller that cancelled discards everything but the end of its call.
+            # A caller that cancelled discards everything except the end of its call.
             failure.payload = b""
-        # Earlier messages that have not begun are useless now; a message with a piece sent needs no rest.
+        # Earlier unsent messages are useless now, and so is the rest of a message of which a piece was sent.
         self.drop_unsent(call)
         if not call.answer_begun:
             failure.metadata = None if call.state == STATE_CANCELLED else call.sent_metadata
         elif PyBytes_GET_SIZE(failure.payload) > SMALLEST_PIECE:
-            # The failure replaces a RESPONSE whose pieces are under way, and must not be cut itself.
+            # The failure replaces a RESPONSE of which pieces were sent, so it must not be cut itself.
             failure.payload = b""
         return self.send(failure)
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
-        """Commit the initial metadata of a stream.
+        """Send the initial metadata of a stream.
 
         Raises:
-            EncodeError: the peer takes less.
+            EncodeError: the metadata exceeds the peer's limit.
         """
         cdef Outgoing item = new_item(call, HEAD, b"")
         cdef WireSettings peer = (<PartsOwner>self.owner).peer
@@ -130,7 +130,7 @@ cdef class SendQueue(Output):
         """Send one message of a stream, as far as its window allows.
 
         Raises:
-            EncodeError: the peer takes less.
+            EncodeError: the message exceeds the peer's limit.
         """
         cdef Outgoing item
         cdef Frame frame
@@ -144,7 +144,7 @@ cdef class SendQueue(Output):
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
             and (size < SMALL_MESSAGE or self._goes_alone(call))
         ):
-            # Nothing blocks the message: it needs no object.
+            # The message can be written immediately, so it needs no Outgoing.
             memset(&frame, 0, sizeof(Frame))
             frame.kind = DATA
             frame.id = call.id
@@ -165,11 +165,11 @@ cdef class SendQueue(Output):
         return self.send(item)
 
     cdef int send_end(self, Call call) except -1:
-        """Announce that no further message of ours will follow."""
+        """Send END: we send no further messages of this call."""
         return self.send(new_item(call, END, b""))
 
     cdef int drop_unsent(self, Call call) except -1:
-        """Forget the unwritten messages of a call."""
+        """Drop the unwritten messages of a call."""
         cdef Outgoing item = <Outgoing>call.unsent, following
         if item is None:
             return 0
@@ -179,16 +179,16 @@ cdef class SendQueue(Output):
         elif item.had_no_place:
             self._open_next()
         if item.queued_ns:
-            # The call never got a slot: its wait is counted now, as it may be the longest.
+            # The call never got a slot. Its wait is counted now, because it may be the longest.
             client_waits.counted(max(now_ns(), item.queued_ns) - item.queued_ns)
         if not item.is_parked:
-            # The item stays in a queue for now.
+            # The dropped message stays in a queue for now.
             self.dropped += 1
         item.last = None
         while item is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(item.payload) - item.offset
             item.is_dropped = True
-            # The queue may still hold the item: it must not keep the payload in memory.
+            # The queue may still hold the item, which must not keep the payload in memory.
             item.payload = b""
             item.call = None
             following = item.next
@@ -201,7 +201,7 @@ cdef class SendQueue(Output):
         return 0 if call.id else (<PartsOwner>self.owner).caller_hooks.was_unsent(call)
 
     cdef int drop_answer(self, Call call) except -1:
-        """The caller cancelled: send only the end of the call, if the handler has already answered."""
+        """Handle a CANCEL of the caller: if the handler has already answered, send only the end of the call."""
         cdef Outgoing answer
         cdef int status
         if call.unsent is None:
@@ -213,7 +213,7 @@ cdef class SendQueue(Output):
         return self.drop_unsent(call)
 
     cdef int forget_all(self, list calls) except -1:
-        """Drop all waiting messages, also of these calls, without notice: the connection is lost."""
+        """Drop all waiting messages, including messages of these calls, without notice, as the connection is lost."""
         let_go_of_all(calls, self.queues())
         self.ring = None
         self.queued_bytes = self.cut_bytes = self.dropped = 0
@@ -223,16 +223,16 @@ cdef class SendQueue(Output):
         return 0
 
     cdef bint holds_messages(self, list calls) except -1:
-        """Return whether a message of these calls or of a queue waits, even one without bytes."""
+        """Return whether a message of these calls or of a queue waits, even an empty message."""
         return any_waits(calls, self.queues())
 
-    # The way of a message out
+    # Sending a message
 
     cdef int send(self, Outgoing item) except -1:
         cdef Call call = item.call
         cdef Outgoing first = <Outgoing>call.unsent
         if first is not None and first.kind == TURN and first.last is first and (item.kind == RESPONSE or item.kind == END):
-            # End the stream without another message; its end needs no turn.
+            # The stream ends without another message, and its end needs no turn.
             self.drop_unsent(call)
             first = None
         self.queued_bytes += PyBytes_GET_SIZE(item.payload)
@@ -262,22 +262,22 @@ cdef class SendQueue(Output):
         return (<PartsOwner>self.owner).written()
 
     cdef bint has_room(self, Call call) noexcept:
-        """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
+        """Return whether a stream may send its next message now: the output is not full, and no other has the turn."""
         return not self.is_full() and (self.ring is None or not self.ring.is_used_up(call))
 
     cdef bint is_full_for(self, Call call) noexcept:
         """Return whether a stream waits for output to be sent or for its turn; waits for credit do not count."""
         if (<PartsOwner>self.owner).hears_of_room:
             return self.is_stuck() or not self.has_room(call)
-        # A thread waits for the system by itself.
+        # The stream of a blocking client does not report: its thread waits until the system accepts output.
         return self.is_full() or self.below().is_stuck()
 
     cdef bint _goes_alone(self, Call call) noexcept:
-        """Return whether a large stream message may be sent at once: no other waits for a turn, and there is room."""
+        """Return whether a large stream message may be sent immediately: nothing waits for a turn, and there is room."""
         return not self.has_pieces() and self.has_room(call)
 
     cdef int wait_turn(self, Call call) except -1:
-        """Let a stream without room wait for its turn; `wake` notifies it."""
+        """Let a stream without room wait for its turn. `wake` notifies it."""
         call.waits_to_send = True
         return self.send(new_item(call, TURN, b""))
 
@@ -292,7 +292,7 @@ cdef class SendQueue(Output):
         return self.small.of(call.priority)
 
     cdef int _ended(self, Outgoing item) except -1:
-        """The last byte of a message is written; the next one is the first of its call now."""
+        """Finish a message whose last byte was written; the next one becomes the first of its call."""
         cdef Call call = item.call
         cdef Outgoing following = item.next
         if following is not None:
@@ -338,12 +338,12 @@ cdef class SendQueue(Output):
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         whole = self.wire.head_size(&frame) + size
         if whole - HEADER_SIZE > <Py_ssize_t>peer.max_frame:
-            # The names are so long that even this payload has to be cut.
+            # Names and metadata are so long that the payload does not fit into the same frame and has to be cut.
             self.shared_ring().add(item)
             return PARKED
         if item.kind == DATA and whole > call.send_left:
             if size > SMALLEST_PIECE:
-                # A message that does not fit is cut: the receiver learns its total and can make room for it.
+                # A message longer than the window is cut. The first piece states the total, so the receiver can make room.
                 self.shared_ring().add(item)
             else:
                 item.is_parked = item.has_waited = True
@@ -351,7 +351,7 @@ cdef class SendQueue(Output):
         if whole > self.send_left and item.kind != END:
             return BLOCKED
         if item.kind == REQUEST and frame.timeout_us == 0:
-            # The deadline of the call has passed: its caller ends it, unsent.
+            # The deadline of the call has passed. Its caller ends it, and it is never sent.
             self.drop_unsent(call)
             return WRITTEN
         self._write_first(item, &frame, size)
@@ -379,7 +379,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int _write_piece(self, Outgoing item) except -1:
-        """Write the next frame of a large message, as long as the share of its call; a small rest is included."""
+        """Write the next frame of a large message, as long as the share of its call allows. A small rest is included."""
         cdef Frame frame
         cdef Call call = item.call
         cdef WireSettings peer = (<PartsOwner>self.owner).peer
@@ -389,7 +389,7 @@ cdef class SendQueue(Output):
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
         room = room_for(item, <Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left)
-        # A call in debt may be sent when it is alone: its negative share would make a piece longer than its rest.
+        # A call that is alone may be sent while it owes bytes. Its share is then negative, hence max(0, …).
         if head + left > room or left > max(<int64_t>0, call.share) + SMALLEST_PIECE:
             if not self.ring.may_cut(item, peer.open_messages):
                 item.is_saving = head + left <= room
@@ -436,7 +436,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int _over_limit_now(self, Outgoing item) except -1:
-        """Hold a message until the peer's limit is known, or fail it for that limit."""
+        """Keep a message until the peer's limit is known; fail it if the limit is known."""
         cdef Call call = item.call
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not owner.settled:
@@ -464,7 +464,7 @@ cdef class SendQueue(Output):
             item.status = RESOURCE_EXHAUSTED
             item.outcome = OUTCOME_RAN
             item.text = error.message.encode()
-        # The rest of the message fits into one frame.
+        # Without payload and metadata the message fits into one frame.
         done = self._write_whole(item)
         if done == BLOCKED:
             self.small_of(call).appendleft(item)
@@ -472,7 +472,7 @@ cdef class SendQueue(Output):
         return done
 
     cdef int raise_credit(self, Call call, uint32_t size) except -1:
-        """Take credit over, of the connection when `call` is None; return 1 if the sum is above its bound."""
+        """Add credit to a call, or to the connection if `call` is None; return 1 if the sum exceeds the highest window."""
         if call is None:
             if self.send_left + size > HIGHEST_WINDOW:
                 return 1
@@ -487,7 +487,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int unpark(self, Call call) except -1:
-        """Put a message that waited for more than its turn back into its queue."""
+        """Put a parked message, which waited for credit or settings, back into its queue."""
         cdef Outgoing item = <Outgoing>call.unsent
         if item is not None and item.is_parked:
             item.is_parked = False
@@ -498,7 +498,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
-        """Move messages into the output as credit allows: small ones first, then pieces until it holds `room` bytes."""
+        """Write messages as credit allows: small messages first, then pieces until the output has `room` bytes."""
         cdef Outgoing item
         cdef Call call
         cdef Queue small
@@ -519,7 +519,7 @@ cdef class SendQueue(Output):
         return self._pump_ring(room) if with_large and self.has_pieces() else 0
 
     cdef int _pump_ring(self, Py_ssize_t room) except -1:
-        """Let each id of the ring send its share, until the output holds `room` bytes; the first may always send."""
+        """Let each id of the ring send its share until the output has `room` bytes. The first id may always send."""
         cdef Outgoing item
         cdef Call call
         cdef DeficitRing ring = self.ring
@@ -531,17 +531,17 @@ cdef class SendQueue(Output):
             if item is None:
                 return 0
             if self.woken and item.call.share_turn == ring.round.turn:
-                # A second turn already, but streams that were notified of room did not send yet.
+                # The id has had its turn, and streams that were notified of room have not sent yet.
                 return ring.add_first(item)
             # Headers and small rests may exceed the share.
             more = granted + written + item.quantum * ring.round.quanta_at_once - SMALLEST_PIECE
             if (more > room and granted + written) or (before + more > room and written and item.kind != TURN):
                 return ring.add_first(item)
             if ring.grant(item) <= 0:
-                # The message has sent more than its share before.
+                # The id still owes bytes that it sent beyond its share.
                 ring.add(item)
             elif item.kind == TURN:
-                # The share of the call counts as written; its bytes are sent after the present output.
+                # The share of the stream counts as written, although its task sends only later.
                 call = item.call
                 granted += call.share
                 self._ended(item)
@@ -561,7 +561,7 @@ cdef class SendQueue(Output):
             (call.share > 0 and before - self.send_left < item.quantum)
             or PyBytes_GET_SIZE(item.payload) - item.offset <= SMALLEST_PIECE
         ):
-            # The peer's frames are shorter than the share. A small rest is sent with the frame before it.
+            # Loop because the peer's frames may be shorter than the share, and to send a small rest with its last frame.
             done = self._write_piece(item)
         if done == BEGUN or done == SAVING:
             self.ring.add(item)
@@ -571,7 +571,7 @@ cdef class SendQueue(Output):
             self.ring.await_place(item)
         elif done == WRITTEN or (done == PARKED and not item.is_parked):
             if item.had_no_place:
-                # The message needs no place among the cut messages after all: it is written, or small now.
+                # The message needs no place among the cut messages any more: it was written, or failed and is small now.
                 item.had_no_place = False
                 self._open_next()
             if done == WRITTEN and call.unsent is not None:
@@ -579,6 +579,6 @@ cdef class SendQueue(Output):
         return done
 
     cdef int _open_next(self) except -1:
-        """Give the first waiting message, by priority, its turn when one more may be cut."""
+        """Put the first waiting message, by priority, into the ring if one more may be cut."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         return owner.written() if self.ring.open_next(owner.peer.open_messages) else 0

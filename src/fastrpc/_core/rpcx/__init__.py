@@ -1,1 +1,1 @@
-"""The wire of rpcx, the RPC framework for Go, and of Phobos: frames, metadata, both sides of a connection."""
+"""The wire protocol of rpcx, the RPC framework for Go, and of Phobos: frames, metadata, client and server side."""

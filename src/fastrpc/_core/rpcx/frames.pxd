@@ -1,4 +1,4 @@
-"""The frames of rpcx: the places of their parts, the refusals, and the protocols that use them.
+"""The frames of rpcx: their layout, and the protocols that use them.
 
 ::
 
@@ -16,9 +16,9 @@ from fastrpc._core.base.buffer cimport WriteBuffer
 cdef enum:
     HEADER_BYTES = 16
     LENGTH_BYTES = 4
-    # The lengths of the four parts.
+    # The size of a frame after its header if all four parts are empty: their four lengths.
     LEAST_REST = 16
-    # The places of the flags and of the length of the rest in a header.
+    # The offsets of the flags and of the length of the rest in a header.
     FLAGS_AT = 2
     REST_AT = 12
 
@@ -37,7 +37,7 @@ cdef struct RpcxFrame:
     uint8_t flags
     uint8_t kinds
     uint64_t sequence
-    # All pointers are into the parsed bytes, and valid as long as these bytes.
+    # All pointers point into the parsed bytes and are valid as long as these bytes.
     const char* data
     Py_ssize_t size
     const char* path
@@ -50,14 +50,14 @@ cdef struct RpcxFrame:
     Py_ssize_t payload_size
 
 
-# Return the size of the frame that begins here, 0 while its header is incomplete; a magic of -1 is not checked.
+# Return the size of the frame at `data`, 0 if its header is incomplete. With a magic of -1 the first byte is not checked.
 cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) except -1
 
-# Find the parts of a frame of `whole` bytes whose first `size` bytes are here, the payload in a whole frame alone. False:
-# path, method and metadata are incomplete.
+# Find the parts of a frame of `whole` bytes of which `size` bytes have arrived; the payload only if the frame is complete.
+# Return False if path, method or metadata is incomplete.
 cdef bint parse_frame(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1
 
-# Write a text with its length, and return where it ends.
+# Write a text after its length, and return the position after it.
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept
 
 # Write a frame up to its payload: `head` holds its header, path and method, `entries` its metadata.
@@ -71,7 +71,7 @@ cdef class Profile:
     cdef:
         # The name of the protocol in configuration and counters.
         readonly str name
-        # The first byte of each sent frame, and of each accepted frame (-1: any).
+        # The first byte of each sent frame, and the required first byte of received frames (-1 = any).
         readonly uint8_t magic
         readonly int checked_magic
         # The metadata key of an error's text.
@@ -83,13 +83,13 @@ cdef class Profile:
         readonly bint closes_on_refusal
         readonly bint compresses
 
-        # Whether requests state their deadline; whether heartbeats carry only the token.
+        # Whether requests have their deadline in metadata; whether heartbeats have only the token in metadata.
         readonly bint states_deadlines
         readonly bint proves_heartbeats
 
-        # Whether peers set magic, status and the flag of gzip without care.
+        # Whether peers may set the magic, the status and the gzip flag wrongly.
         readonly bint is_loose
 
 
-# Write the header of a frame with `rest` bytes after it, and return where it ends.
+# Write the header of a frame with `rest` bytes after it, and return the position after the header.
 cdef char* put_header(char* at, Profile profile, uint8_t flags, int serialize, uint64_t sequence, Py_ssize_t rest) noexcept

@@ -2,7 +2,7 @@ from typing import Final, final
 
 @final
 class Profile:
-    """One of the protocols with these frames."""
+    """One of the protocols that use these frames."""
 
     def __init__(
         self,

@@ -1,13 +1,13 @@
-"""The frames of rpcx: how they are read, and the protocols that use them.
+"""The frames of rpcx: how they are parsed, and the protocols that use them.
 
-A frame has no checksum, and a connection has neither a handshake nor a goodbye: after a malformed frame a side can only
-close. So every violation is a `RemoteProtocolError` that names the announced value and its limit. Nothing is allocated
-for an announced length: a frame of 2 GiB is refused by its header.
+A frame has no checksum, and a connection has neither a handshake nor a goodbye, so after a malformed frame a side can
+only close the connection. Every violation is a `RemoteProtocolError` with the announced value and its limit. No memory
+is allocated for an announced length: a frame of 2 GiB is refused when its header arrives.
 
-Phobos has the layout, the flags and the numbers of rpcx. It has its own magic, error key and texts, states no deadline,
-keeps a connection whose token it refused, and requires the token in heartbeats, too. Its server neither inflates
-requests nor compresses. Its processes set some bits carelessly: a process that served frames of rpcx sends Phobos
-frames with rpcx's magic, an error may lack its text, and plain answers may have the flag of gzip.
+Phobos has the same layout, flags and numbers as rpcx. It has a different magic, error key and texts, sends no deadline,
+keeps a connection open after it refused the token, and requires the token in heartbeats, too. Its server neither
+decompresses requests nor compresses answers. Its processes set some bits wrongly: a process that has served rpcx frames
+sends Phobos frames with rpcx's magic, an error may lack its text, and uncompressed answers may have the gzip flag.
 """
 
 cimport cython
@@ -20,11 +20,11 @@ from fastrpc._core.base.buffer cimport WriteBuffer
 
 from fastrpc.errors import RemoteProtocolError
 
-# In the order of a frame.
+# The names of the parts, in the order of a frame.
 cdef tuple PARTS = ("path", "method", "metadata", "payload")
 
 cdef enum:
-    # The place of the payload among the parts.
+    # The index of the payload in PARTS.
     PAYLOAD = 3
 
 
@@ -51,10 +51,10 @@ cdef bint parse_frame(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxF
         if size - at < LENGTH_BYTES:
             if is_cut:
                 return False
-            raise RemoteProtocolError(f"no length of the {PARTS[part]} fits into the {size - at} bytes left of its frame")
+            raise RemoteProtocolError(f"a frame has {size - at} bytes left, too few for the length of its {PARTS[part]}")
         sizes[part] = load32_big(data + at)
         at += LENGTH_BYTES
-        # Each later part has a length.
+        # The length of each later part is needed, too.
         if sizes[part] > whole - at - ((PAYLOAD - part) * LENGTH_BYTES if is_cut else 0):
             raise RemoteProtocolError(
                 f"the {PARTS[part]} of a frame announces {sizes[part]} bytes, {whole - at} are left of the frame"
@@ -113,7 +113,7 @@ cdef int put_head(
 
 @cython.final
 cdef class Profile:
-    """One of the protocols with these frames."""
+    """One of the protocols that use these frames."""
 
     def __init__(self, str name not None, int magic, *, bint closes_on_refusal, bint compresses, bint states_deadlines,
                  bint proves_heartbeats, bint is_loose):

@@ -1,4 +1,4 @@
-"""Frames cut from the bytes of one connection."""
+"""The splitting of a connection's bytes into frames."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -11,11 +11,11 @@ from fastrpc._core.server.link cimport Link, LinkedConnection
 
 
 cdef enum:
-    # A frame up to this size is presented again until it is complete; a longer one gets separate memory.
+    # A frame up to this size is passed again with each read until it is complete. A longer frame gets separate memory.
     SHORT_FRAME = 65_536
 
 cdef enum LongFrame:
-    # More bytes are needed to decide: present the beginning of the frame again.
+    # More bytes are needed for a decision: pass the beginning of the frame again.
     LONG_WAITS = 0
     LONG_TAKEN = 1
     LONG_DROPPED = 2
@@ -24,10 +24,10 @@ cdef enum LongFrame:
 @cython.final
 cdef class RpcxBody(Placing):
     cdef:
-        # The wire, borrowed: the wire holds this object, and only the wire and its link use it.
+        # The wire, borrowed. It holds this object, and only the wire and its link use this object.
         PyObject* wire
 
-        # The long frame under way, or None; the size of the largest complete frame.
+        # The incomplete long frame, or None; the size of the largest complete frame so far.
         Assembly frame
         Py_ssize_t trusted
 
@@ -44,29 +44,29 @@ cdef class RpcxFraming(Wire):
     cdef:
         readonly Profile profile
 
-        # Its link's connection, which leads to the link; None before `join`.
+        # The connection of the wire's link, through which the link is reached; None before `join`.
         LinkedConnection connection
 
-        # The most bytes of a frame that is taken.
+        # The size of the longest frame that is accepted.
         Py_ssize_t most_frame
 
-        # The long frame under way; bytes still to come of a refused one.
+        # The memory of an incomplete long frame; the number of bytes to skip, which are the rest of a refused frame.
         RpcxBody body
         Py_ssize_t skip_left
 
-        # Whether a frame is incomplete, its begin (0: no frame has begun), and its received bytes.
+        # Whether a frame is incomplete; the instant of its first bytes, 0 without a frame; the number of its received bytes.
         bint is_partial
         readonly uint64_t frame_began_ns
         Py_ssize_t frame_bytes
 
-    # The link of this wire, which is never NULL: no other object calls a wire.
+    # Return the link of this wire, which is never NULL because only the link calls its wire.
     cdef inline Link link(self):
         return <Link>self.connection._engine
 
     cdef void note_part(self, Py_ssize_t size) noexcept
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1
 
-    # A side implements these.
+    # Implemented by each side.
     cdef int on_frame(self, RpcxFrame* frame) except -1
     cdef int on_cut(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1

@@ -19,4 +19,4 @@ class RpcxFraming(Wire):
 
 @final
 class RpcxBody(Placing):
-    """The long frame that is being received: a socket writes into its memory."""
+    """The long frame that is being received. A socket reads into its memory."""

@@ -1,12 +1,12 @@
-"""Frames cut from the bytes of one connection.
+"""The splitting of a connection's bytes into frames.
 
 ::
 
     take ──► announced_size ──► parse_frame ──► on_frame
-      │            └─► longer than SHORT_FRAME: RpcxBody, straight into an Assembly, parsed when it is whole
+      │            └─► longer than SHORT_FRAME: RpcxBody, straight into an Assembly, parsed when it is complete
       └─► RemoteProtocolError: the peer broke the protocol
 
-A frame counts when it is complete, so any cut of the bytes gives the same events.
+A frame is handled when it is complete, so the events do not depend on how the bytes are split into reads.
 """
 
 cimport cython
@@ -21,12 +21,12 @@ from fastrpc._core.server.link cimport Link
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
-    # A shorter rest is copied: a separate read is not worth its cost.
+    # A shorter rest of a frame is copied, because a separate read costs more.
     LEAST_DIRECT = 4_096
 
 
 cdef class RpcxFraming(Wire):
-    """The frames of one connection."""
+    """The reader of the frames of one connection."""
 
     def __init__(self, Profile profile not None, Py_ssize_t most_frame):
         self.profile = profile
@@ -39,7 +39,7 @@ cdef class RpcxFraming(Wire):
         self.body.wire = <PyObject*>self
         self.placing = self.body
 
-    # A side implements these
+    # Implemented by each side
 
     cdef int on_frame(self, RpcxFrame* frame) except -1:
         """Handle a complete frame; its bytes are valid only during this call."""
@@ -50,11 +50,11 @@ cdef class RpcxFraming(Wire):
         return 0
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Return whether a long frame is received, by its header and its received bytes; LONG_WAITS: undecided."""
+        """Decide from the header and the received bytes whether a long frame is accepted; return a LongFrame."""
         return LONG_TAKEN
 
     cdef bint refuses_rest(self) except -1:
-        """Return whether a long frame under way is refused, so that nothing of it is kept any longer."""
+        """Return whether an incomplete long frame has been refused, so that its bytes can be freed."""
         return False
 
     # The wire
@@ -116,7 +116,7 @@ cdef class RpcxFraming(Wire):
         return at
 
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1:
-        """Take the beginning of a long frame; return the bytes taken of it, 0: it has to be presented again."""
+        """Handle the beginning of a long frame; return the number of bytes consumed, 0 if it has to be passed again."""
         cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
         cdef int taken = self.takes_long_frame(data, size, whole)
         if taken == LONG_WAITS:
@@ -138,15 +138,15 @@ cdef class RpcxFraming(Wire):
 
 @cython.final
 cdef class RpcxBody(Placing):
-    """The long frame that is being received: a socket writes into its memory."""
+    """The long frame that is being received. A socket reads into its memory."""
 
     cdef int begin(self, Py_ssize_t whole) except -1:
-        """Receive a frame of `whole` bytes."""
+        """Start to receive a frame of `whole` bytes."""
         self.frame = Assembly(whole)
         return 0
 
     cdef Py_ssize_t feed(self, const char* data, Py_ssize_t size) except -1:
-        """Append bytes that arrived with others; return the number that belongs to the frame."""
+        """Append bytes of a read; return the number of bytes that belong to the frame."""
         cdef Py_ssize_t part = min(size, self.frame.total - self.frame.filled)
         self.frame.append(data, part, self.trusted)
         (<RpcxFraming>self.wire).link().intake.charge(part)
@@ -172,7 +172,7 @@ cdef class RpcxBody(Placing):
         return self.frame is None or size >= self.frame.total - self.frame.filled
 
     cdef int _came(self) except -1:
-        """Handle the frame if it is whole, else its beginning."""
+        """Handle the frame if it is complete, otherwise its beginning."""
         cdef RpcxFraming wire = <RpcxFraming>self.wire
         if self.frame.filled >= self.frame.total:
             return self._finish()
@@ -202,16 +202,16 @@ cdef class RpcxBody(Placing):
         return 0
 
     cdef const char* beginning(self) noexcept:
-        """Return the received bytes of the frame: they are in its memory, and valid until more arrive."""
+        """Return a pointer to the received bytes of the frame, valid until more bytes arrive."""
         return PyBytes_AS_STRING(<bytes>self.frame._block)
 
     cdef int skip(self) except -1:
-        """Keep nothing of the frame; its rest is skipped."""
+        """Free the frame, and skip the rest of it."""
         (<RpcxFraming>self.wire).skip_left = self.frame.total - self.frame.filled
         return self.drop()
 
     cdef int drop(self) except -1:
-        """Return the memory of the frame, if one is being received."""
+        """Free the memory of the frame that is being received, if there is one."""
         if self.frame is not None:
             (<RpcxFraming>self.wire).link().intake.charge(-self.frame.filled)
             self.frame = None

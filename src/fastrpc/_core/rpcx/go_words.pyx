@@ -1,4 +1,4 @@
-"""The words of servers in Go for unknown methods and codecs: programs compare them."""
+"""The error texts of Go servers for unknown methods and codecs. Programs compare these texts."""
 
 cimport cython
 
@@ -38,5 +38,5 @@ cdef str unknown_method_in_go(str protocol, str method, object services):
 
 
 cdef str unknown_codec_in_go(int codec):
-    # Bytes and messages are the payload in every protocol.
+    # Bytes and protobuf messages are the payload itself in every protocol.
     return f"can not find codec for {codec - FOREIGN_CODECS}" if FOREIGN_CODECS <= codec < FIRST_OWN_NUMBER else None

@@ -1,1 +1,1 @@
-"""Streams that speak rpcx below, and the native protocol above: they have nothing for other modules of C."""
+"""Streams that translate between rpcx below and the native protocol above. Other Cython modules use nothing of them."""

@@ -23,25 +23,25 @@ class RpcxLayer(Layer):
         """The connection above."""
 
     def connection_made(self, transport: Any) -> None:
-        """Begin: the connection above opens at once."""
+        """Start the connection above, which opens immediately."""
 
     def buffer_updated(self, nbytes: int) -> None:
-        """`nbytes` bytes were received."""
+        """Translate `nbytes` received bytes and pass them on."""
 
     def eof_received(self) -> bool | None:
-        """The server sends no more."""
+        """Handle the end of the server's bytes."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The stream below is gone."""
+        """Handle the loss of the stream below."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Translate and send."""
 
     def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Translate and send pieces."""
+        """Translate and send several pieces of bytes."""
 
     def can_write_eof(self) -> bool:
-        """Return False: a server of Go takes the end of our side for the end of the connection."""
+        """Return False, because for a Go server the end of our side is the end of the connection."""
 
     def is_closing(self) -> bool: ...
     def close(self) -> None: ...

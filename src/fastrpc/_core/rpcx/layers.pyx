@@ -1,4 +1,4 @@
-"""Streams that speak rpcx below, and the native protocol above: a `Layer` of a loop, or a blocking `LayeredIO`.
+"""Streams that translate between rpcx below and the native protocol above: a `Layer` of a loop, a blocking `LayeredIO`.
 
 ::
 
@@ -8,9 +8,9 @@
     socket ──► receive ──► RpcxTranslation.receive ──► BlockingSession
     socket ◄── send ◄───── RpcxTranslation.send ◄───── BlockingSession
 
-A waiting thread cannot be woken by another thread's output, which may be credit for answers that wait here. So it
-checks every 10 ms while there are such answers. Everything else that arises without the server has time until the
-server's next byte.
+Answers may wait here for credit that another thread sends, and its output cannot wake the waiting thread. So the
+waiting thread checks every 10 ms while there are such answers. All other events that are not caused by the server can
+wait until the server's next byte.
 """
 
 import logging
@@ -36,15 +36,15 @@ logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
     READ_BYTES = 65_536
-    # Bytes that are translated before the first part of them is sent.
+    # How many bytes are translated before the first of them is sent.
     PART_BYTES = 1_048_576
 
-# How often a waiting thread checks whether another one sent credit.
+# The interval at which a waiting thread checks whether another thread sent credit.
 cdef uint64_t CREDIT_LOOK_NS = 10_000_000
 
 
 cdef class RpcxLayer(Layer):
-    """rpcx over one connection of a loop."""
+    """A connection of an event loop that is translated to rpcx."""
 
     cdef:
         # The translation for the stream above.
@@ -53,7 +53,7 @@ cdef class RpcxLayer(Layer):
         # The reason why the stream below ended, if the transport does not report it.
         str _ending
 
-        # Bytes for the stream above for which it has no place yet; whether passing on is under way.
+        # Bytes for which the stream above has no buffer yet; whether `hand_over` is running.
         object _waiting
         bint _is_handing_over
 
@@ -68,16 +68,16 @@ cdef class RpcxLayer(Layer):
         """The connection above."""
         return self._protocol.engine
 
-    # Calls of the transport below
+    # Called by the transport below
 
     def connection_made(self, transport):
-        """Begin: the connection above opens at once."""
+        """Start the connection above, which opens immediately."""
         self.transport = transport
         self._protocol.connection_made(self)
         self.hand_over()
 
     def buffer_updated(self, Py_ssize_t nbytes):
-        """`nbytes` bytes were received."""
+        """Translate `nbytes` received bytes and pass them on."""
         if self._protocol is None:
             return
         try:
@@ -85,19 +85,19 @@ cdef class RpcxLayer(Layer):
         except RemoteProtocolError as error:
             logger.warning("closed the connection to %s: %s", self.get_extra_info("peername"), error)
             self._ending = str(error)
-            # The answers before the malformed bytes are valid.
+            # Answers received before the malformed bytes are valid.
             self.hand_over()
             self.transport.abort()
             return
         self.hand_over()
 
     def eof_received(self):
-        """The server sends no more."""
+        """Handle the end of the server's bytes."""
         self._ending = self.translation.silence() or self._ending
         return False if self._protocol is None else self._protocol.eof_received()
 
     def connection_lost(self, exc):
-        """The stream below is gone."""
+        """Handle the loss of the stream below."""
         stream, self._protocol = self._protocol, None
         if stream is not None:
             if isinstance(exc, ConnectionError):
@@ -107,7 +107,7 @@ cdef class RpcxLayer(Layer):
     cdef int hand_over(self) except -1:
         cdef Py_ssize_t size
         if self._is_handing_over:
-            # The output of a hand-over may bring further answers: the loop of the outer call passes them on.
+            # Passing bytes on may cause output and so further answers. The loop of the outer call passes these on.
             return 0
         self._is_handing_over = True
         try:
@@ -126,7 +126,7 @@ cdef class RpcxLayer(Layer):
         return 0
 
     cdef bint _is_put_off(self) noexcept:
-        """Whether the session above is paused: while its transport is closing, it asks for no pause."""
+        """Return whether the session above is paused. While its transport is closing it does not pause reading itself."""
         return isinstance(self._protocol, Session) and (<Session>self._protocol).tail.is_put_off
 
     cdef int hand_over_soon(self) except -1:
@@ -134,7 +134,7 @@ cdef class RpcxLayer(Layer):
             return Layer.hand_over_soon(self)
         return 0
 
-    # Calls of the stream above, as of an `asyncio.Transport`
+    # Called by the stream above, for which this is an `asyncio.Transport`
 
     def write(self, data):
         """Translate and send."""
@@ -142,7 +142,7 @@ cdef class RpcxLayer(Layer):
         self._send()
 
     def writelines(self, pieces):
-        """Translate and send pieces."""
+        """Translate and send several pieces of bytes."""
         for piece in pieces:
             self.translation.send(piece)
         self._send()
@@ -153,7 +153,7 @@ cdef class RpcxLayer(Layer):
         return self.hand_over_soon()
 
     def can_write_eof(self):
-        """Return False: a server of Go takes the end of our side for the end of the connection."""
+        """Return False, because for a Go server the end of our side is the end of the connection."""
         return False
 
     def is_closing(self):
@@ -168,22 +168,22 @@ cdef class RpcxLayer(Layer):
 
 @cython.final
 cdef class RpcxBlockingIO(LayeredIO):
-    """The bytes of a native connection, which are rpcx below."""
+    """A blocking native connection that is translated to rpcx."""
 
     cdef:
-        # The translation of the bytes of the connection; used with the lock held.
+        # The translation of the connection, used only while its lock is held.
         readonly RpcxTranslation translation
 
-        # Where bytes of the server are received.
+        # The buffer for received bytes of the server.
         bytearray _block
 
-        # Bytes for the connection above that it has not received, from `_up_at` on. Whether further ones follow once
-        # another thread sends credit.
+        # Bytes for the connection above; it has received the bytes before `_up_at`. Whether more bytes wait for credit that
+        # another thread may send.
         bytes _up
         Py_ssize_t _up_at
         bint _waits_for_credit
 
-        # Whether the server sent bytes that are not rpcx: only earlier bytes are received.
+        # Whether the server sent bytes that are not rpcx. Then only earlier bytes are passed on.
         bint _is_broken
 
     def __init__(self, BlockingIO below not None, RpcxTranslation translation not None):
@@ -214,7 +214,7 @@ cdef class RpcxBlockingIO(LayeredIO):
             try:
                 self.translation.receive(PyMemoryView_FromMemory(block, came, PyBUF_READ))
             except RemoteProtocolError as error:
-                # The answers before the malformed bytes are valid.
+                # Answers received before the malformed bytes are valid.
                 self._is_broken = True
                 self.fail(error)
 

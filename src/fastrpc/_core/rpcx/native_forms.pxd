@@ -1,4 +1,4 @@
-"""The native forms of rpcx: the metadata of a call, and the frames of the connection above a translation."""
+"""The native form of rpcx calls: the metadata of a call, and the frames for the connection above a translation."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -10,7 +10,7 @@ from fastrpc._core.wire.native cimport NativeProtocol
 
 
 cdef struct Reserved:
-    # Entries of a block for the protocol itself: the token or NULL, and the milliseconds left.
+    # The entries of a metadata block that the protocol itself uses: the token or NULL; the milliseconds left.
     const char* token
     Py_ssize_t token_size
     bint has_timeout
@@ -19,51 +19,52 @@ cdef struct Reserved:
     Py_ssize_t others
 
 
-# Check the lengths of a block, and find the entries of a request that are reserved: `__AUTH`, and `__ServerTimeout` if the
-# protocol states deadlines.
+# Check the lengths of a metadata block, and find the reserved entries of a request: `__AUTH`, and `__ServerTimeout` if the
+# protocol sends deadlines.
 cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines, Reserved* found) except -1
 
-# Return the entries of a request in the native form; ValueError for a value without a native form. Keys without a
-# native form are added to `dropped`.
+# Return the entries of a request in the native form. Raise ValueError for a value that has none; add keys that have none
+# to `dropped`.
 cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadlines, list dropped)
 
-# Return the entries of an answer in the native form; the entries of errors are added to `told`.
+# Return the entries of an answer in the native form. Add the entries that describe an error or are reserved to `told`,
+# and keys without a native form to `dropped`.
 cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped)
 
-# Return native entries as a block.
+# Return native entries as a metadata block of rpcx.
 cdef bytes block_of(bytes entries)
 
 # Return one entry of a block.
 cdef bytes entry(bytes key, bytes value)
 
-# Return the milliseconds until a retry, all ones: no retry, 0: not stated.
+# Return the milliseconds until a retry, 0xFFFFFFFF for no retry, 0 if the text states none.
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE
 
-# Begin a REQUEST or RESPONSE, with metadata that outlives the frame.
+# Initialize a REQUEST or RESPONSE. The metadata must outlive the frame.
 cdef int begin_message(Frame* frame, uint8_t kind, uint64_t id, bytes metadata) noexcept
 
 
 @cython.final
 cdef class UpwardFrames:
     cdef:
-        # The bytes for the connection above, and the rules of their frames.
+        # The bytes for the connection above, and the writer of its frames.
         WriteBuffer out
         NativeProtocol wire
 
-        # The most bytes of a frame that it accepts, without its header; of a piece's payload and of the metadata in
-        # such a frame.
+        # Limits of a frame that the connection above accepts, in bytes: of the frame without its header, of a piece's
+        # payload, and of the metadata.
         Py_ssize_t frame_bytes
         Py_ssize_t piece
         Py_ssize_t most_metadata
 
-        # The bytes that it accepts at present, 0 before its preface; the frames that wait for more credit, in order.
+        # The bytes that the connection above accepts now, 0 before its preface; the frames that wait for credit, in order.
         int64_t credit
         object held
 
     cdef int open(self, bytes settings) except -1
     cdef int raise_credit(self, uint32_t size) except -1
     cdef int put_control(self, uint8_t kind, uint8_t flags, bytes body) except -1
-    # Send a RESPONSE that fails its call, or any REQUEST or RESPONSE; what the frame points to is not kept.
+    # Send a RESPONSE that fails its call, or any REQUEST or RESPONSE. The bytes that a frame points to are copied.
     cdef int fail(self, uint64_t id, Failure failure, bytes metadata) except -1
     cdef int put_message(self, Frame* frame) except -1
 

@@ -1,17 +1,17 @@
-"""The native forms of rpcx: the metadata of a call, and the frames of the connection above a translation.
+"""The native form of rpcx calls: the metadata of a call, and the frames for the connection above a translation.
 
 ::
 
     rpcx      u32 key length, key, u32 value length, value        any bytes, the last of two equal keys counts
     native    u8 key length, u8 0, u16 value length, key, value   keys of a-z 0-9 . _ -, each once; values are text
 
-Keys are lower-cased: Go's are case-sensitive, and of two that differ only in case the last counts. `__AUTH` becomes
-`authorization`, as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline if the
-protocol states one. An entry whose key has no native form is omitted (`payload/metadata`); other values without one are
-refused with the reason.
+Keys become lower case. Keys of Go are case-sensitive: the last of two keys that differ only in case counts. `__AUTH`
+becomes `authorization`, as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline if the
+protocol sends deadlines. An entry whose key has no native form is omitted (`payload/metadata`). A value without a
+native form is refused with the reason.
 
-A connection that sends native frames has its queue and its credit for them (`native/send_queue`). The other side of a
-translated connection exists only as the bytes that are made here.
+A real native connection sends frames through its queue (`native/send_queue`), which knows the credit. A translated
+connection has no native peer; its frames are only the bytes that are made here.
 """
 
 from collections import deque
@@ -35,25 +35,25 @@ from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
     LONGEST_VALUE = 65535
-    # No text of milliseconds is longer: 10**12 of them are 30 years.
+    # The longest accepted number of milliseconds. 10**12 milliseconds are 30 years.
     MOST_DIGITS = 12
     RESPONSE_HEAD = 16
-    # The size of a message in pieces, after the head of the first piece.
+    # The field after the head of the first piece, which has the total size of the message.
     TOTAL_BYTES = 8
-    # The credit of the connection above before its first CREDIT, and all later credit.
+    # The credit that the connection above has before the first CREDIT, and after it.
     FIRST_CREDIT = 65_536
     WHOLE_CREDIT = 1_073_741_824
-    # The bytes of a piece of an answer, where the connection above takes frames of this length.
+    # The size of a piece of an answer, if the connection above accepts frames of this size.
     PIECE = 49_152
     LONGEST_METADATA = 65_535
-    # The most bytes of a first piece besides metadata: text, or name, and some payload.
+    # The bytes of a first piece that are reserved for other fields than metadata: the text or name, and some payload.
     BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
 cdef bytes AUTH = b"__AUTH"
 cdef bytes SERVER_TIMEOUT = b"__ServerTimeout"
 cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes RESERVED_PREFIX = b"frpc-"
-# Native names of ours that a request may have.
+# The metadata keys with the reserved prefix that a request may have.
 cdef frozenset PASSED_ON = frozenset({b"frpc-http", b"frpc-request-id"})
 
 
@@ -62,7 +62,7 @@ cdef inline bint is_key(const char* key, Py_ssize_t size, bytes name) noexcept:
 
 
 cdef Py_ssize_t text_at(const char* block, Py_ssize_t at, Py_ssize_t size, str what) except -1:
-    """Return the length at `at`; raise unless the block has as many bytes after it."""
+    """Return the length field at `at`; raise if fewer bytes follow it in the block."""
     cdef Py_ssize_t length
     if size - at < LENGTH_BYTES:
         raise RemoteProtocolError(
@@ -101,7 +101,7 @@ cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines
 
 
 cdef bint take_number(const char* text, Py_ssize_t size, int64_t* number) noexcept:
-    """Read a decimal number; False for another text, which Go ignores as well."""
+    """Read a decimal number. Return False for any other text, which Go servers ignore as well."""
     cdef bint is_negative = size > 0 and text[0] == c"-"
     cdef int64_t value = number_in(text + is_negative, size - is_negative, MOST_DIGITS)
     number[0] = -value if is_negative else value
@@ -109,7 +109,7 @@ cdef bint take_number(const char* text, Py_ssize_t size, int64_t* number) noexce
 
 
 cdef dict named_entries(const char* block, Py_ssize_t size):
-    """Return the entries of a block that was checked; the last of two equal keys counts."""
+    """Return the entries of a block whose lengths were checked. The last of two equal keys counts."""
     cdef Py_ssize_t at = 0, length
     cdef dict entries = {}
     while at < size:
@@ -139,7 +139,7 @@ cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadli
                 dropped.append(key)
                 continue
         if key == AUTHORIZATION and key in named:
-            raise ValueError("the metadata has __AUTH and authorization, one of them is allowed")
+            raise ValueError("the metadata has __AUTH and authorization, only one of them is allowed")
         named[key] = value
     return b"".join([native_entry(key, value) for key, value in named.items()])
 
@@ -147,7 +147,7 @@ cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadli
 cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped):
     cdef dict named = {}
     cdef Reserved found
-    # Checks the lengths.
+    # Called to check the lengths.
     find_reserved(block, size, False, &found)
     for key, value in named_entries(block, size).items():
         if key == error_key or key.startswith(RESERVED_PREFIX):
@@ -179,7 +179,7 @@ cdef bytes block_of(bytes entries):
 
 
 cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
-    """Return the milliseconds until a retry, all ones: no retry, 0: not stated."""
+    """Return the milliseconds until a retry, 0xFFFFFFFF for no retry, 0 if the text states none."""
     if text is None:
         return 0
     if text == b"never":
@@ -191,7 +191,7 @@ cdef int begin_message(Frame* frame, uint8_t kind, uint64_t id, bytes metadata) 
     memset(frame, 0, sizeof(Frame))
     frame.kind = kind
     frame.id = id
-    # Held by the caller.
+    # The caller keeps the metadata alive.
     frame.metadata = PyBytes_AS_STRING(metadata)
     frame.metadata_size = PyBytes_GET_SIZE(metadata)
     return 0
@@ -199,17 +199,17 @@ cdef int begin_message(Frame* frame, uint8_t kind, uint64_t id, bytes metadata) 
 
 @cython.final
 cdef class UpwardFrames:
-    """The frames for the connection above: in order, within its credit, long messages in pieces."""
+    """The frames for the connection above: in order, limited by its credit, with long messages in pieces."""
 
     cdef int open(self, bytes settings) except -1:
-        """Answer the preface: the connection above is open at once, and takes everything that waited for the opening."""
+        """Answer the preface, so that the connection above opens immediately; send the frames that waited for this."""
         memcpy(self.out.reserve(PREFACE_SIZE), PyBytes_AS_STRING(PREFACE), PREFACE_SIZE)
         self.put_control(SETTINGS, 0, settings)
         self.put_control(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))
         return self.raise_credit(FIRST_CREDIT)
 
     cdef int raise_credit(self, uint32_t size) except -1:
-        """Add credit; waiting frames are sent as far as it suffices."""
+        """Add credit, and send waiting frames as far as it suffices."""
         cdef bytes frame
         self.credit += size
         while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
@@ -219,7 +219,7 @@ cdef class UpwardFrames:
         return 0
 
     cdef int put_control(self, uint8_t kind, uint8_t flags, bytes body) except -1:
-        """Write a frame that waits for no credit."""
+        """Write a frame that needs no credit."""
         cdef Frame frame
         memset(&frame, 0, sizeof(Frame))
         frame.kind = kind
@@ -245,7 +245,7 @@ cdef class UpwardFrames:
     cdef int put_message(self, Frame* frame) except -1:
         cdef Frame piece
         cdef Py_ssize_t size = frame.payload_size
-        # The total of a message in pieces follows the head.
+        # In the first piece of a message, the total follows the head.
         cdef Py_ssize_t at = min(self.piece, self.frame_bytes + HEADER_SIZE - self.wire.head_size(frame) - TOTAL_BYTES)
         if size <= at:
             return _send(self, frame)
@@ -280,11 +280,11 @@ cdef int _send(UpwardFrames frames, Frame* frame) except -1:
 
 
 cdef UpwardFrames new_upward(Py_ssize_t frame_bytes):
-    """Make the frames for a connection that takes frames of `frame_bytes`, without their headers."""
+    """Return the writer for a connection that accepts frames of `frame_bytes` bytes, without their headers."""
     cdef UpwardFrames frames = UpwardFrames.__new__(UpwardFrames)
     frames.out = WriteBuffer.__new__(WriteBuffer)
     frames.wire = NativeProtocol()
-    # The parity of the ids of a client. The frames of our own connection keep to its limit.
+    # Ids of a client are odd. No frame limit is needed for frames that our own connection sends.
     frames.wire.peer_parity = 1
     frames.wire.frame_limit = <Py_ssize_t>0xFFFFFFFF
     frames.held = deque()

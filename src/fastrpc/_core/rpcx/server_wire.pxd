@@ -1,1 +1,1 @@
-"""The server's side of rpcx: it has nothing for other modules of C."""
+"""The server's side of rpcx. Other Cython modules use nothing of it."""

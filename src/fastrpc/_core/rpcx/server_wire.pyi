@@ -18,4 +18,4 @@ class RpcxWire(RpcxFraming):
 
 @final
 class RpcxPushes(Pushing):
-    """One-way frames to the peer, which are messages of its server."""
+    """Sends pushes to a client: one-way frames that its rpcx library hands to the program as server messages."""

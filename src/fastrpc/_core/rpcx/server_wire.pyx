@@ -1,4 +1,4 @@
-"""The server's side of rpcx: requests into the gate, outcomes into frames.
+"""The server's side of rpcx: requests are passed to the gate, results become frames.
 
 ::
 
@@ -6,13 +6,13 @@
                                                 │ answer, fail
     frame ◄── RpcxWire ◄────────────────────────┘
 
-A request names its method by path and method, `Arith` and `Mul` for `Arith.Mul`. Its payload is one value: `by_value`
-of `payload/marshal` says how arguments are laid out in it. Each call has a token, so the gate verifies it as the
-credential of the call; a call with a refused token is answered, then the connection closes once the calls under way
+A request names its method in two fields, path and method: `Arith` and `Mul` for `Arith.Mul`. Its payload is one value;
+`by_value` of `payload/marshal` describes how it contains the arguments. Each call has a token, which the gate verifies
+as the credential of the call. A call with a refused token is answered; the connection closes when the calls in progress
 have ended.
 
-The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. In a drain, the
-metadata of each answer tells our clients to call another server.
+The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. During a drain, the
+metadata of each answer tells fastrpc clients to call another server.
 """
 
 import logging
@@ -66,13 +66,13 @@ logger = logging.getLogger("fastrpc.server")
 
 cdef enum:
     GZIP = 1
-    # No method has a longer name.
+    # The longest possible name of a method.
     LONGEST_NAME = 512
 
-# The longest time that does not mean "no time", as in the native protocol.
+# The longest timeout. A longer one counts as no timeout, as in the native protocol.
 cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 
-# Tells our clients, in answers of a draining connection, to call another server.
+# An entry in answers of a draining connection that tells fastrpc clients to call another server.
 cdef bytes GO_AWAY = entry(b"frpc-goaway", b"1")
 
 
@@ -85,17 +85,17 @@ cdef class RpcxWire(RpcxFraming):
         char[LONGEST_NAME] name
         Py_ssize_t name_size
 
-        # A derived protocol, whose peers may send its magic; None: no such protocol is served here.
+        # A derived protocol that is also served here: a connection may switch to it by its magic. Otherwise None.
         Profile derived
 
-        # The call of an incomplete frame that states a timeout, or None.
+        # The call of an incomplete frame if the frame has a timeout, else None.
         ServerCall cut
-        # The last frame that was searched for a timeout: its begin and its size.
+        # The last frame that was searched for a timeout: the instant of its first bytes, and its size.
         uint64_t cut_ns
         Py_ssize_t cut_bytes
 
     def __init__(self, Profile profile not None, limits, Profile derived=None):
-        # The limit of metadata applies to path and method as well.
+        # The metadata limit includes path and method.
         RpcxFraming.__init__(
             self, profile, limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
         )
@@ -103,7 +103,7 @@ cdef class RpcxWire(RpcxFraming):
         self.dialect = new_dialect(profile)
         self.pushing = new_pushes(profile)
 
-    # From the frame to the gate
+    # Frames to the gate
 
     cdef int on_frame(self, RpcxFrame* frame) except -1:
         cdef Link link = self.link()
@@ -117,7 +117,7 @@ cdef class RpcxWire(RpcxFraming):
         return self._take_call(frame, compressor)
 
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1:
-        """Hand a request to the gate."""
+        """Pass a request to the gate."""
         cdef Link link = self.link()
         cdef ServerCall call = self._call_of(frame, compressor)
         if call.flags & ONE_WAY:
@@ -132,24 +132,24 @@ cdef class RpcxWire(RpcxFraming):
         return link.request(call, self.name, self.name_size, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
 
     cdef int _echo(self, RpcxFrame* frame) except -1:
-        """Answer a heartbeat by the same frame, whatever its content."""
+        """Answer a heartbeat with the same frame, regardless of its content."""
         cdef Link link = self.link()
         cdef Reserved found
         cdef char* at
         link.note_unanswered()
         if link.gate.guards.asks_access():
             check_heartbeat(frame.size)
-        # Checks the lengths: an answer has to be a frame.
+        # Called to check the lengths, because an answer has to be a valid frame.
         find_reserved(frame.metadata, frame.metadata_size, False, &found)
         at = link.output.out.reserve(frame.size)
         memcpy(at, frame.data, frame.size)
         at[FLAGS_AT] = <char>(frame.flags | IS_RESPONSE)
         return link.written()
 
-    # From the frame to the call
+    # Frames to calls
 
     cdef ServerCall _call_of(self, RpcxFrame* frame, int compressor):
-        """Make the call of a request; its metadata follows."""
+        """Return the call of a request, still without its metadata."""
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         self._find_name(frame)
         self.link().stamp(call)
@@ -162,8 +162,8 @@ cdef class RpcxWire(RpcxFraming):
         )
         if self.name_size == 0:
             call.head += bytes(2 * LENGTH_BYTES)
-        # A peer that states none has no deadline: the server's default is for protocols in which every caller can state
-        # one.
+        # A peer that sends no timeout has no deadline. The server's default is only for protocols in which every caller can
+        # send a timeout.
         call.stated_timeout_us = TIMEOUT_NONE
         return call
 
@@ -171,7 +171,7 @@ cdef class RpcxWire(RpcxFraming):
         """Join path and method."""
         self.name_size = frame.path_size + 1 + frame.method_size
         if self.name_size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
-            # The last dot of a name ends the name of its service.
+            # The service's name ends at the last dot, so a method's name has no dot.
             self.name_size = 0
             return 0
         memcpy(self.name, frame.path, frame.path_size)
@@ -180,7 +180,7 @@ cdef class RpcxWire(RpcxFraming):
         return 0
 
     cdef bint _takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1:
-        """Take the metadata of a request, and again once it is complete; False: the request was refused for it."""
+        """Read the metadata of a request, a second time when the request is complete; return False if it was refused."""
         cdef Gate gate = self.link().gate
         cdef Reserved found
         cdef bytes entries
@@ -208,7 +208,7 @@ cdef class RpcxWire(RpcxFraming):
         return True
 
     cdef int _take_timeout(self, ServerCall call, Reserved* found) except -1:
-        """Take the timeout that a caller states, if it does."""
+        """Set the timeout of a call if its caller sent one."""
         if found.has_timeout:
             if found.timeout_ms <= 0:
                 call.deadline_ns = call.started_ns
@@ -218,7 +218,7 @@ cdef class RpcxWire(RpcxFraming):
         return 0
 
     cdef int _refuse_early(self, ServerCall call, int status, str text) except -1:
-        """Refuse a call for a limit of its connection, before the gate has seen it."""
+        """Refuse a call for a limit of its connection, before it is passed to the gate."""
         cdef Gate gate = self.link().gate
         call.route = gate.routes.find(self.name, self.name_size)
         return gate.refusals.refuse(call, status, text, True)
@@ -226,7 +226,7 @@ cdef class RpcxWire(RpcxFraming):
     # Frames that are incomplete
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Refuse a frame over a limit by its header, an unauthenticated one by its metadata, before a byte is kept."""
+        """Refuse a frame before its bytes are stored: over a limit by its header, unauthenticated by its metadata."""
         cdef Link link = self.link()
         cdef ServerCall call = self._nameless_call(data)
         cdef int verdict
@@ -238,7 +238,7 @@ cdef class RpcxWire(RpcxFraming):
             verdict = self._sender_of(call, data, size, whole)
             if verdict != SENDER_ADMITTED:
                 return LONG_DROPPED if verdict == SENDER_REFUSED else LONG_WAITS
-        # The whole frame may take longer than an opening.
+        # Receiving the frame may take longer than an opening may.
         link.life.leave_opening()
         return LONG_TAKEN if link.intake.has_room(call, whole, True) else LONG_DROPPED
 
@@ -265,7 +265,7 @@ cdef class RpcxWire(RpcxFraming):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Answer a request whose deadline passes before its rest arrives; return that deadline, 0 = none."""
+        """Answer an incomplete request whose deadline has passed; return a deadline that is still to come, 0 = none."""
         cdef Link link = self.link()
         cdef ServerCall call = self.cut
         if call is None or not self.is_partial or self.cut_ns != self.frame_began_ns or link.leaving.ignores_input:
@@ -277,16 +277,16 @@ cdef class RpcxWire(RpcxFraming):
         if self.body.frame is not None:
             self.body.skip()
         else:
-            # The beginning of the frame is presented once more, with the rest.
+            # The received bytes are passed once more with the rest, so all bytes of the frame are skipped.
             self.skip_left = self.cut_bytes
         link.connection.now = now
         link.gate.refuse_rest(call)
         return 0
 
     cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Judge the sender of an incomplete long frame; SENDER_WAITS: present the same beginning again.
+        """Judge the sender of an incomplete long frame; SENDER_WAITS means to pass the same beginning again.
 
-        A call that is refused before its names are known is `nameless`.
+        `nameless` is the call to refuse before its names are known.
         """
         cdef Link link = self.link()
         cdef RpcxFrame frame
@@ -301,7 +301,7 @@ cdef class RpcxWire(RpcxFraming):
             longest = HEADER_BYTES + 3 * LENGTH_BYTES + LONGEST_NAME + <Py_ssize_t>link.gate.metadata_bytes
             if size < longest:
                 return SENDER_WAITS
-            # Each read would present the request again, and no call that long is taken.
+            # The request would be passed again with each read, and a call that long is never accepted.
             text = f"path, method and metadata have more than {longest} bytes (Limits.metadata_bytes)"
             link.gate.refusals.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
             return SENDER_REFUSED
@@ -315,7 +315,7 @@ cdef class RpcxWire(RpcxFraming):
         cdef Link link = self.link()
         if process_held <= link.gate.memory.process_bytes:
             return False
-        # The received bytes are counted already.
+        # The received bytes are already counted, hence 0.
         return not link.intake.has_room(self._nameless_call(self.body.beginning()), 0, False)
 
     cdef ServerCall _nameless_call(self, const char* data):
@@ -329,7 +329,7 @@ cdef class RpcxWire(RpcxFraming):
         call.started_ns = link.connection.now = link.now
         return call
 
-    # From the outcome to the frame
+    # Results to frames
 
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef Link link = self.link()
@@ -341,13 +341,13 @@ cdef class RpcxWire(RpcxFraming):
         if call.compressor:
             flags |= IS_GZIP
         put_head(link.output.out, head, flags, entries, PyBytes_GET_SIZE(payload))
-        # Only its payload can follow.
+        # From now on only the payload is missing.
         call.state = STATE_ANSWERING
         link.output.put(payload, 0, PyBytes_GET_SIZE(payload))
         return link.written()
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        """Answer a failed call: the text is for every peer; status and details are for our clients: Go ignores them."""
+        """Answer a failed call. Every peer reads the text; only fastrpc clients read the status and details."""
         cdef Link link = self.link()
         cdef bytes head = <bytes>(<ServerCall>call).head
         cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(head)[FLAGS_AT] & ~(COMPRESSION_BITS | STATUS_BITS)
@@ -359,7 +359,7 @@ cdef class RpcxWire(RpcxFraming):
         if self.derived is not None:
             parts.append(entry(self.derived.error_key, text))
         if not failure.has_run:
-            # The protocol has no budget for refusals.
+            # rpcx has no budget for refusals.
             link.note_unanswered()
             parts.append(entry(b"frpc-processed", b"no"))
         if failure.pushback_ms:
@@ -379,18 +379,18 @@ cdef class RpcxWire(RpcxFraming):
         return self.fail(call, failure)
 
     cdef int forgive(self, uint64_t late) except -1:
-        # The protocol has no pings.
+        # rpcx has no pings from the server.
         return 0
 
 
 @cython.final
 cdef class RpcxPushes(Pushing):
-    """One-way frames to the peer, which are messages of its server."""
+    """Sends pushes to a client: one-way frames that its rpcx library hands to the program as server messages."""
 
     cdef:
         Profile profile
 
-        # The number of pushes so far, which numbers the next one.
+        # The number of pushes so far. Each push has it as its sequence.
         uint64_t count
 
     cdef int push(self, Engine link, Call call) except -1:
@@ -405,7 +405,7 @@ cdef class RpcxPushes(Pushing):
             raise EncodeError(f"{pushed.route.method}: {self.profile.name} has no codec {codec!r}")
         service, _, name = pushed.route.name.rpartition(b".")
         self.count += 1
-        # No other code has a reference yet, so it may still be written; `put_head` adds its flags and its length.
+        # `head` may be written because no other code has a reference to it yet. `put_head` adds the flags and the length.
         put_header(PyBytes_AS_STRING(head), self.profile, 0, serialize, self.count, 0)
         head += len(service).to_bytes(4, "big") + service + len(name).to_bytes(4, "big") + name
         pushed.count_start(payload)
@@ -424,7 +424,7 @@ cdef RpcxPushes new_pushes(Profile profile):
 
 
 cdef int check_heartbeat(Py_ssize_t size) except -1:
-    """End a connection by a long heartbeat, complete or not: it names no sender."""
+    """Raise for a heartbeat that is too long, complete or not: its sender cannot be authenticated before it is stored."""
     if size > SHORT_FRAME:
         text = f"a heartbeat has {size} bytes, at most {<int>SHORT_FRAME} are taken where tokens are asked for"
         raise RemoteProtocolError(text)

@@ -1,4 +1,4 @@
-"""The client's side: translates the frames of a native connection to rpcx, and back."""
+"""The client's side of rpcx: translates the frames of a native connection to rpcx, and back."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -13,47 +13,48 @@ cdef class RpcxTranslation:
     cdef:
         readonly Profile profile
 
-        # The most bytes of an answer's frame; the output for the connection above once it opened.
+        # The size of the longest accepted frame of an answer; the body of the SETTINGS for the connection above.
         Py_ssize_t most_frame
         bytes settings
 
-        # For the stream below, and for the connection above.
+        # The output for the stream below, and for the connection above.
         readonly WriteBuffer down
         UpwardFrames above
 
-        # The bytes of incomplete frames, from above and from below; whether any byte was received from below.
+        # The bytes of an incomplete frame from above, and of one from below; whether any byte was received from below.
         bytearray cut_above
         bytearray cut_below
         bint has_received
 
-        # The preface came.
+        # Whether the preface of the connection above has arrived.
         bint is_open
         # Whether the server has announced its drain.
         bint is_leaving
-        # The entry of metadata with the token of the connection, b"" without one.
+        # The metadata entry with the token of the connection; b"" without a token.
         bytes token_entry
 
-        # Calls that wait: sequence -> id, id -> sequence; the bytes of pings that wait, the oldest first.
+        # The next sequence. The calls that wait for their answer: sequence -> id, and id -> sequence. The bodies of the
+        # pings that wait for their answer, oldest first.
         uint64_t next_sequence
         dict waiting
         dict sequences
         list pings
 
-        # Whether the connection above serves what is pushed; the id of the next push.
+        # Whether the connection above serves pushes; the call id of the next push.
         readonly bint takes_pushes
         uint64_t next_push
 
-        # When a dropped push was logged last, 0: never, and how many were dropped since.
+        # The instant at which a dropped push was last logged, 0 = never, and the number of pushes dropped since.
         uint64_t told_push_ns
         Py_ssize_t untold_pushes
 
-        # Whether it was logged that an entry of metadata was left out.
+        # Whether it was logged that a metadata entry was dropped.
         bint has_told_dropped
 
-        # REQUESTs that are received in pieces, by id.
+        # Incomplete REQUESTs that arrive in pieces, by id.
         dict requests
 
-        # Bytes of REQUESTs for which credit is to be returned.
+        # Received bytes of REQUESTs whose credit was not returned yet.
         int64_t taken
 
     cdef str silence(self)

@@ -5,7 +5,7 @@ from fastrpc._core.rpcx.frames import Profile
 
 @final
 class OpenRequest:
-    """A REQUEST that comes in pieces."""
+    """An incomplete REQUEST that arrives in pieces."""
 
 @final
 class RpcxTranslation:
@@ -34,17 +34,17 @@ class RpcxTranslation:
     @property
     def down(self) -> WriteBuffer: ...
     def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Translate what the connection above sends."""
+        """Translate bytes that the connection above sends."""
 
     def receive(self, data: bytes | bytearray | memoryview) -> None:
-        """Translate what the server sends.
+        """Translate bytes from the server.
 
         Raises:
-            RemoteProtocolError: it is not rpcx.
+            RemoteProtocolError: the bytes are not rpcx.
         """
 
     def take_down(self) -> bytes:
-        """Return what is to be sent."""
+        """Remove and return the bytes to be sent."""
 
     def take_up(self) -> bytes:
-        """Return what the connection above is to receive."""
+        """Remove and return the bytes that the connection above is to receive."""

@@ -1,4 +1,4 @@
-"""The client's side: translates the frames of a native connection to rpcx, and back.
+"""The client's side of rpcx: translates the frames of a native connection to rpcx, and back.
 
 ::
 
@@ -6,9 +6,10 @@
     ClientConnection ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
     ClientConnection ◄── one-way REQUEST ◄──────────────────────────── up ◄── receive ◄──── pushes
 
-An rpcx client is a native client above this translation: calls, deadlines, retries, batches, pings and limits are as in
-every client. The connection above sees this translation as its peer: it opens at once, returns credit, holds answers
-without credit, and ends a cancelled call. rpcx has no cancellation: a late answer is dropped.
+An rpcx client is a native client above this translation, so calls, deadlines, retries, batches, pings and limits are
+the same as in every client. For the connection above, this translation is the peer: it answers the opening immediately,
+returns credit, holds answers that lack credit, and ends a cancelled call. rpcx has no cancellation, so the server's
+answer to a cancelled call is dropped.
 
 The translation is sans-IO: bytes in, bytes out. Each call has the token of the connection, as rpcx requires.
 """
@@ -89,10 +90,10 @@ from fastrpc.status import Status
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    # More than any number of milliseconds has.
+    # Enough digits for any 64-bit number of milliseconds.
     DIGITS = 20
     LONGEST_NAME = 255
-    # Credit is returned in parts of this size.
+    # Credit is returned when at least this many bytes are owed.
     CREDIT_PART = 1_048_576
     GZIP = 1
 
@@ -105,18 +106,18 @@ cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes BEARER = b"bearer "
 cdef bytes AUTH_KEY = b"__AUTH"
 cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
-# The head of up to 4 GiB of bytes in msgpack.
+# The first byte of the msgpack type bin 32, which has up to 4 GiB of bytes.
 cdef bytes BIN32 = b"\xc6"
-# The statuses that an error may have.
+# The statuses that an error may have, by name.
 cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if status is not Status.OK}
 
 
 @cython.final
 cdef class OpenRequest:
-    """A REQUEST that comes in pieces."""
+    """An incomplete REQUEST that arrives in pieces."""
 
     cdef:
-        # Its first frame, whose method and metadata are kept here as `texts`, and its payload so far.
+        # The first frame, whose method and metadata point into `texts`, and the payload received so far.
         Frame frame
         bytes texts
         bytearray payload
@@ -144,17 +145,17 @@ cdef class RpcxTranslation:
         self.token_entry = b""
 
     def take_down(self):
-        """Return what is to be sent."""
+        """Remove and return the bytes to be sent."""
         return self.down.take()
 
     def take_up(self):
-        """Return what the connection above is to receive."""
+        """Remove and return the bytes that the connection above is to receive."""
         return self.above.out.take()
 
     # From the connection above
 
     def send(self, data):
-        """Translate what the connection above sends."""
+        """Translate bytes that the connection above sends."""
         cdef Frame frame
         cdef bytes rest
         cdef const char* at
@@ -167,7 +168,7 @@ cdef class RpcxTranslation:
         at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
         if not self.is_open and left >= PREFACE_SIZE:
             self.is_open = True
-            # A server may push before it hears anything.
+            # Open immediately, as a server may push before it receives anything.
             self.above.open(self.settings)
             at += PREFACE_SIZE
             left -= PREFACE_SIZE
@@ -185,16 +186,16 @@ cdef class RpcxTranslation:
     # From the stream below
 
     cdef str silence(self):
-        """Return the error text for a server that ends the connection without any output; None if it sent some."""
+        """Return the error text for a server that closed the connection and sent nothing; None if it sent bytes."""
         if self.has_received:
             return None
         return f"the server closed it without an answer: does it speak {self.profile.name}?"
 
     def receive(self, data):
-        """Translate what the server sends.
+        """Translate bytes from the server.
 
         Raises:
-            RemoteProtocolError: it is not rpcx.
+            RemoteProtocolError: the bytes are not rpcx.
         """
         cdef RpcxFrame frame
         cdef bytes rest

@@ -1,1 +1,1 @@
-"""The server's side of a connection: opening, admission, the gate, handlers."""
+"""The server's side of a connection: its opening, the admission and the gate of calls, handlers."""

@@ -1,4 +1,4 @@
-"""The rights of callers: the steps that authenticate and authorise, and the digests of credentials."""
+"""The rights of callers: authentication, authorisation, and the digests of credentials."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -9,15 +9,15 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef struct Slot:
-    # A digest, and its number counted from 1; 0: the slot is empty.
+    # A digest, and its number, counted from 1. The slot is empty if the number is 0.
     uint64_t[4] words
     uint64_t number
 
 
 cdef class DigestTable:
     cdef:
-        # Slots, placed by the first bits of a digest (in a small table all digests have one place); spare slots behind
-        # them hold displaced digests.
+        # Slots, indexed by the first 64 bits of a digest modulo the capacity, which is 1 in a small table. Spare slots after
+        # the last index hold displaced digests.
         Slot* _slots
         uint64_t _mask
 
@@ -41,19 +41,19 @@ cdef class Access:
         readonly object authentication
         readonly object own_credentials
 
-        # The rules or the function that authorise, or None; whether their answers may be kept.
+        # The rules or the function that authorise calls, or None; whether these are rules; whether answers may be cached.
         object _authorize
         bint has_rules
         bint keeps_answers
 
-        # The description of each method for `authorize`.
+        # For each route, the description of the method that is passed to `authorize`.
         dict _routes
 
-        # Connections (ServedConnection) and calls to be verified again, after a change of files.
+        # Connections (ServedConnection) and calls to be verified again after a change of files.
         object _outdated
 
-        # The instant of the last check for changed files, the number of changes so far, and the instant from which the
-        # present verdicts hold.
+        # The instant of the last check for changed files; the generation of the files, which each change raises; the first
+        # generation since which verdicts about credentials are still valid.
         uint64_t looked_ns
         uint64_t generation
         uint64_t proved_since

@@ -49,10 +49,10 @@ class Access:
     @property
     def own_credentials(self) -> Any: ...
     def look(self) -> None:
-        """Check for changed files, which then judge the next call of each connection."""
+        """Check for changed files. Their new content is used from the next call of each connection on."""
 
     def renew(self, engines: Collection[Any]) -> None:
-        """Drop decisions that came from changed files, for all connections, idle ones included."""
+        """Verify all connections again whose decisions are from files that have changed, including idle connections."""
 
     def forget(self, routes: Iterable[MethodRoute], connections: Iterable[ServedConnection]) -> None:
         """Drop the decisions about removed routes."""
@@ -70,7 +70,7 @@ class Access:
         """
 
     def expire_call(self, call: ServerCall) -> None:
-        """End the credential of a call now: a stream ends, a running unary call continues."""
+        """End the credential of a call now. A stream ends; a running unary call continues."""
 
     def may_learn(self, identity: Identity | None, method: str) -> bool:
         """Return whether a caller may learn that a method is unknown so far.

@@ -1,20 +1,20 @@
-"""The gate's steps that authenticate a caller, and that check its right to call a method.
+"""The steps of the gate that authenticate a caller and check its right to call a method.
 
 ::
 
     call ──► its own credential ─────► OwnCredentials ──┐
          └─► the identity of the connection ──────────────┴─► public? ──► roles ──► authorize ──► the next step
 
-A connection keeps the decisions about its calls, by method, so any number of rules costs one lookup per call. An
-authorising function is asked for each call. A refusal is UNAUTHENTICATED without an identity, PERMISSION_DENIED with
-one. An unknown method gets the same answer as a forbidden one.
+A connection caches the decisions about its calls, by method, so any number of rules costs one lookup per call. An
+authorising function is called for each call. A refusal is UNAUTHENTICATED without an identity, PERMISSION_DENIED with
+an identity. An unknown method gets the same answer as a forbidden method.
 
-`DigestTable` finds each digest in the same number of steps. A dict compares only the entries that share a key's place,
-so the times of two refused tokens differ by nanoseconds, always in the same direction; a measurement cannot tell this
-difference from a leaking comparison. Here each search compares the same number of slots, each as a whole, without a
-branch on their content. Up to 16 digests are all compared. In a larger table each search reads slots at its own place,
-and their position in the cache lines costs up to a nanosecond: this cost depends on the presented digest, not on the
-table's digests.
+`DigestTable` finds each digest in the same number of steps. A dict compares only the entries in the key's bucket, so
+the times of two refused tokens differ by nanoseconds, always in the same direction; a measurement cannot distinguish
+this from a comparison that leaks secrets. Here each search compares the same number of slots, each as a whole, without
+a branch on their content. A table of up to 16 digests compares all of them. In a larger table a search reads the slots
+at the index of the presented digest. Their position in the cache lines costs up to a nanosecond, which depends on the
+presented digest, not on the table's digests.
 """
 
 from collections import deque
@@ -34,14 +34,14 @@ from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 cdef enum:
     DIGEST_BYTES = 32
     WORDS = 4
-    # At least this many slots for each digest: with a quarter of the slots used, few digests are displaced.
+    # The least number of slots per digest. With at most a quarter of the slots in use, few digests are displaced.
     SPARE = 4
-    # Up to this many digests share one place, so that each search reads the same memory. Comparing sixteen takes some
-    # 20 ns longer than comparing one.
+    # Up to this many digests have the same index, so that each search reads the same memory. Comparing sixteen takes
+    # about 20 ns longer than comparing one.
     SHARED = 16
 
 cdef enum:
-    # The decision kept for a connection and a method.
+    # The cached decision for a connection and a method.
     DENIED = 0
     ALLOWED = 1
     ALLOWED_HIGH = 2
@@ -71,7 +71,7 @@ cdef class DigestTable:
             while capacity < <uint64_t>(SPARE * count):
                 capacity *= 2
         PyMem_Free(self._slots)
-        # Digests may lie after the last place, in the worst case all of them.
+        # Displaced digests may lie after the last index, in the worst case all digests.
         self._slots = <Slot*>PyMem_Calloc(capacity + count + 1, sizeof(Slot))
         if self._slots is NULL:
             raise MemoryError()
@@ -108,7 +108,7 @@ cdef class DigestTable:
                 (first ^ slot[at].words[0]) | (second ^ slot[at].words[1])
                 | (third ^ slot[at].words[2]) | (fourth ^ slot[at].words[3])
             )
-            # The mask has all bits set for a slot that is equal, and no bit for any other slot.
+            # The mask has all bits set if the slot is equal, else none.
             found |= slot[at].number & (((difference | (0 - difference)) >> 63) - 1)
         return <long long>found - 1
 
@@ -125,7 +125,7 @@ cdef class Access:
         self.keeps_answers = authorize is None or has_rules
         self._routes = {}
         self._outdated = deque()
-        # A connection begins with generation 0; each verdict gives it the generation of the files behind the verdict.
+        # A connection starts with generation 0. Each verdict sets it to the generation of the files used for the verdict.
         self.generation = self.proved_since = 1
 
     def forget(self, routes, connections):
@@ -148,12 +148,12 @@ cdef class Access:
         if connection.expires_ns and connection.now >= connection.expires_ns:
             connection.is_expired = True
             return self.decide(call, None)
-        # A request's identity may differ from its connection's.
+        # The call may have a different identity from its connection.
         return self.decide(call, call.own_identity if call.keeps_identity else connection.identity)
 
     def _judge_own(self, ServerCall call, credential):
-        """Judge by the credential of the call itself, which replaces the connection's credential."""
-        # Until the verdict, and after a refusal, the call is unauthenticated.
+        """Judge a call by its separate credential, which replaces the connection's credential."""
+        # The call is unauthenticated until the verdict, and after a refusal.
         call.keeps_identity = call.has_own_credential = True
         found = self.own_credentials.of_call(call, credential)
         if found is None:
@@ -162,7 +162,7 @@ cdef class Access:
         return status if identity is None else self.take_own(call, identity, seconds)
 
     cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2:
-        """Take over the identity and validity of the call's own credential; return OK, or the status to refuse it with."""
+        """Set the identity and validity of the call's separate credential; return OK, or the status of a refusal."""
         cdef ServedConnection connection = call.connection
         call.own_identity = identity
         if seconds is not None:
@@ -173,7 +173,7 @@ cdef class Access:
         return self.decide(call, identity)
 
     cdef int decide(self, ServerCall call, object identity) except? -2:
-        """Return OK, or the status to refuse the call with."""
+        """Return OK if the identity may make the call, or the status to refuse the call with."""
         cdef ServedConnection connection = call.connection
         cdef MethodRoute route = call.route
         cdef int answer
@@ -223,18 +223,18 @@ cdef class Access:
         return self._answer(identity, route) != DENIED
 
     def may_learn(self, identity, str method not None):
-        """Return whether a caller may learn that a method is unknown so far."""
+        """Return whether a caller may learn that the server does not know a method yet."""
         if identity is None or self._authorize is None:
             return identity is not None
-        # A function decides by the properties of a method, which are still unknown.
+        # A function decides by the properties of a method, which are still unknown, so only rules can allow it.
         return bool(self.has_rules) and self._authorize.decide(identity, method).is_allowed
 
     def look(self):
-        """Check for changed files, which then judge the next call of each connection."""
+        """Check for changed files. Their new content is used from the next call of each connection on."""
         _look(self, now_ns())
 
     def renew(self, engines not None):
-        """Drop decisions that came from changed files, for all connections, idle ones included."""
+        """Verify all connections again whose decisions are from files that have changed, including idle connections."""
         cdef ServedConnection connection
         for engine in list(engines):
             connection = engine.connection
@@ -243,12 +243,12 @@ cdef class Access:
 
     def expire(self, ServedConnection connection not None):
         """End the credential of a connection now, and the streams that depend on it."""
-        # `now` is the instant of the present work: a call that arrives in it is already unauthenticated.
+        # The connection's `now` instead of the clock, so that a call of the current read is already unauthenticated.
         connection.expires_ns = connection.now
         connection.look_by(connection.now)
 
     def replace(self, ServedConnection connection not None, identity not None, valid_seconds=None):
-        """Replace a caller's identity by the present one in the files; calls under way keep the earlier identity."""
+        """Replace a caller's identity after a change of files. Calls in progress keep the earlier identity."""
         if identity != connection.identity:
             keep_identities(connection)
             connection.identity = identity
@@ -259,16 +259,16 @@ cdef class Access:
             connection.look_by(connection.expires_ns)
 
     def expire_call(self, ServerCall call not None):
-        """End the credential of a call now: a stream ends, a running unary call continues."""
+        """End the credential of a call now. A stream ends; a running unary call continues."""
         call.own_expires_ns = call.connection.own_due_ns = now_ns()
         call.connection.look_by(call.own_expires_ns)
 
     cdef int renew_if_due(self, ServedConnection connection) except -1:
-        """Judge a connection by the present files."""
+        """Apply changed files to a connection, if it was judged by earlier files."""
         return 0 if connection.generation == self.generation else self._renew(connection)
 
     cdef int _renew(self, ServedConnection connection) except -1:
-        """Drop the decisions made by earlier files, and verify the credential of the connection again."""
+        """Drop the decisions made from earlier files, and verify the credentials again if they may have become invalid."""
         cdef bint is_proved = connection.generation >= self.proved_since
         cdef ServerCall call
         connection.answers = None
@@ -277,14 +277,14 @@ cdef class Access:
             return 0
         if connection.identity is not None:
             self.authentication.again(connection)
-        # Calls under way with separate credentials.
+        # Verify the calls in progress that have a separate credential.
         for call in [*(connection.held or ()), *(connection.queue or ())]:
             if call.own_identity is not None and call.has_own_credential:
                 self._verify_soon(connection, call)
         return 0
 
     cdef int _verify_soon(self, ServedConnection connection, object outdated) except -1:
-        """Verify a connection or a call again, in slices: ten thousand signatures would hold the loop."""
+        """Verify a connection or a call again, one in each slice: ten thousand signatures would block the loop."""
         self._outdated.append(outdated)
         if len(self._outdated) == 1:
             SlicedWork((<LoopState>connection.gate.loop_state).turns, self._verify_next).begin()
@@ -306,7 +306,7 @@ cdef class Access:
             elif not (<ServerCall>outdated).was_ended:
                 self.own_credentials.again(outdated)
         except Exception as error:
-            # An identity whose credential cannot be verified is not trusted further.
+            # End the connection: an identity whose credential cannot be verified is not trusted any more.
             connection.crash(error)
         finally:
             self._outdated.popleft()

@@ -10,9 +10,9 @@ from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
-# `ServedConnection.gate` has these steps: a part of the gate reaches them through the connection of a call.
+# The steps of `ServedConnection.gate` that parts of the gate call through the connection of a call.
 cdef class LaterSteps:
-    # Continue a call after a wait for its start; after a wait for the verdict on its caller.
+    # Continue a call that waited for its start; continue a call that waited for the verdict on its caller.
     cdef int start(self, ServerCall call, bytes payload) except -1
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
 
@@ -20,11 +20,11 @@ cdef class LaterSteps:
 @cython.final
 cdef class CallAdmission:
     cdef:
-        # The bytes that connections hold; the refusals of the server.
+        # The budgets for bytes that connections hold; the part that refuses calls.
         MemoryBudget memory
         RefusedCalls refusals
 
-        # Calls of all connections that wait for their start: their number, and the calls of a priority other than 0.
+        # The number of calls, of all connections, that wait for their start; those whose priority is not 0.
         readonly Py_ssize_t waiting
         readonly WaitingCalls prioritised
         # `Admission.queue_length` and `Admission.queue_age`.
@@ -34,10 +34,10 @@ cdef class CallAdmission:
         # Until this instant calls that waited for half of their time are refused, because others expired unstarted.
         uint64_t sheds_until_ns
 
-        # The contexts in which waiting requests were read.
+        # The contexts (contextvars) in which waiting requests were read.
         SharedContext _contexts
 
-        # The last text for a call that waited too long, and the values in it.
+        # The last refusal text for a call that waited too long, and the values in the text.
         str _told
         str _told_method
         uint64_t _told_waited_ns

@@ -7,7 +7,7 @@ from fastrpc._core.server.served_call import WaitingCalls
 from fastrpc._core.server.served_connection import ServedConnection
 
 class LaterSteps:
-    """The steps of the gate at which a call continues after a wait."""
+    """The steps of the gate with which a call continues after a wait."""
 
 @final
 class CallAdmission:
@@ -29,4 +29,4 @@ class CallAdmission:
         """The waiting calls of another priority than 0."""
 
     def look_at(self, connection: ServedConnection) -> None:
-        """Refuse calls that waited too long on a connection whose engine does not check this."""
+        """Refuse calls that waited for too long on a connection whose engine does not check this."""

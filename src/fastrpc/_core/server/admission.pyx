@@ -2,15 +2,15 @@
 
 ::
 
-    the call may start ──► nothing holds it back ──────────────────────────────► start
+    the call may start ──► nothing delays it ──────────────────────────────────► start
                        └─► may_start: over a budget? refused.
-                             │ the loop was blocked, or our output is not taken
+                             │ the loop was blocked, or the peer does not read our output
                              ▼
                            queue ──► StartTurns, once a turn ──► aged? refused ──► start
 
 Calls of priority 1 are sheddable: they start last, and their memory budgets are lower. A full queue refuses its latest
-sheddable call to make room for a call that is not sheddable. When a budget is used up, as many sheddable calls are
-refused as the new call needs, or none if all of them are not enough.
+sheddable call to make room for a call that is not sheddable. When a memory budget is used up, sheddable calls are
+refused until the new call fits; if it would not fit without all of them, none is refused.
 """
 
 cimport cython
@@ -31,34 +31,34 @@ from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.base.histogram import count_refusal
 
-# A call that expires after a wait of this length has waited for its start; a shorter wait is an ordinary turn of the
-# loop. For a second after such an expiry, other calls that waited long may be refused.
+# If a call expires after it waited longer than WAITED_NS, other calls that waited long may be refused for SHEDS_NS. A
+# shorter wait may be an ordinary turn of the loop.
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
-# A refusal states the wait, in steps of 1 ms, of 0.1 ms below 0.1 s, and of 1 µs below 10 ms.
+# A refusal states the wait rounded down to 1 ms, to 0.1 ms below 0.1 s, and to 1 µs below 10 ms.
 cdef uint64_t TOLD_NS = 1_000_000
 
 cdef enum:
-    # A call with only this fraction of its time left (one in 32) counts as expired: its answer would leave at the end
-    # of the turn, after the deadline.
+    # A call with less than 1/32 of its time left counts as expired, because its answer would be sent at the end of the
+    # turn, after the deadline.
     LAST_PART = 32
 
 
 cdef class LaterSteps:
-    """The steps of the gate at which a call continues after a wait."""
+    """The steps of the gate with which a call continues after a wait."""
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
         """Start an admitted call that waited."""
         raise lacking(self, "start")
 
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
-        """Continue a call that passed the guards after a wait."""
+        """Continue a call that waited for the guards and has passed them."""
         raise lacking(self, "let_in")
 
 
 @cython.final
 cdef class CallAdmission:
-    """The budgets of one server, over all of its connections: bytes held, and calls that wait for their start."""
+    """The budgets of one server for all of its connections: bytes held, and calls that wait for their start."""
 
     def __init__(self, MemoryBudget memory not None, RefusedCalls refusals not None, bounds):
         self.memory = memory
@@ -71,14 +71,15 @@ cdef class CallAdmission:
     # Memory
 
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
-        """Return why no more bytes of a call are taken, or None. Sheddable calls make room for others."""
+        """Return why more bytes of a call exceed a budget, or None. Refuse sheddable calls to make room if that helps."""
         cdef ServerCall shed
         cdef WaitingCalls queue
         cdef str problem = self.memory.excess(call, size, is_new)
         if problem is None or is_sheddable(call) or not _can_make_room(self, call.connection, size, is_new):
             return problem
         while problem is not None:
-            # The sheddable call that arrived last: of any connection, or of this connection.
+            # Refuse the sheddable call that arrived last: of all connections for the budget of the process, otherwise of
+            # this connection.
             if is_new and process_held > self.memory.refuse_above:
                 shed = self.prioritised.sheddable.last()
             else:
@@ -91,12 +92,12 @@ cdef class CallAdmission:
         return problem
 
     cdef bint has_room(self, ServerCall call, bytes payload) except -1:
-        """Return whether the budgets take the payload of a call; refuse the call if not."""
-        # A later piece of a request is not a new call.
+        """Return whether the budgets have room for the payload of a call; refuse the call if not."""
+        # If a charge exists, this is a later piece of a request and not a new call.
         return self.has_room_for(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
 
     cdef bint has_room_for(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
-        """Return whether the budgets take `size` further bytes of a call; refuse the call if not."""
+        """Return whether the budgets have room for `size` more bytes of a call; refuse the call if not."""
         cdef str problem = self.over_budget(call, size, is_new)
         if problem is None:
             return True
@@ -107,9 +108,12 @@ cdef class CallAdmission:
     # The slow path of a request
 
     cdef bint may_start(self, ServerCall call, bytes payload) except -1:
-        """Return whether a call of a held connection, or of a full process, starts now; else it waits or was refused."""
+        """Return whether a call starts now although its connection is held or memory is full.
+
+        Otherwise the call was put into the queue or refused.
+        """
         cdef ServedConnection connection = call.connection
-        # The clock is not read: the end of the last handler is known.
+        # The time without a read of the clock: the end of the last handler is known.
         cdef uint64_t now = max(connection.now, connection.stepped_ns)
         if (
             connection.holding == HOLD_LATE
@@ -117,14 +121,14 @@ cdef class CallAdmission:
             and (self.sheds_until_ns <= now or call.deadline_ns <= now)
             and process_held <= self.memory.shed_above
         ):
-            # Many calls are late: one connection's input lasts for several turns.
+            # The fast path. Many calls are late when the input of a connection lasts for several turns.
             return True
         if connection.holding & HOLD_DRAIN:
             count_refusal("drain")
             self.refusals.refuse(call, UNAVAILABLE, "the server drains")
             return False
         if call.deadline_ns <= now:
-            # The start refuses an overdue call at once: it must not use a place in the queue.
+            # `start` refuses an overdue call immediately. The call must not use a place in the queue.
             return True
         if not self.has_room(call, payload):
             return False
@@ -151,7 +155,7 @@ cdef class CallAdmission:
         if not connection.queue and connection.holding & HOLD_OUTPUT:
             connection.look_by(connection.now + self.queue_age_ns)
         if call.flags & ONE_WAY and not connection.holding & HOLD_STALL:
-            # Waiting calls start before more are read from a caller that waits for no answer.
+            # Start waiting calls before more are read from a caller that does not wait for answers.
             self.memory.loop_state.turns.unanswered_ns = 0
         call.waiting_context = self._contexts.copy()
         call.waiting_payload = payload
@@ -166,7 +170,7 @@ cdef class CallAdmission:
         return 0
 
     cdef int drop_waiting(self, ServerCall call, uint64_t now=0) except -1:
-        """Take a call out of the queue."""
+        """Remove a call from the queue."""
         if call.waiting_payload is not None:
             now = now or now_ns()
             queue_waits.counted(now - min(now, call.queued_ns))
@@ -174,7 +178,7 @@ cdef class CallAdmission:
             if call.priority:
                 self.prioritised.drop(call)
             if not call.connection.queue:
-                # An empty queue is dropped: few connections need one, and it is as large as a call.
+                # Free the empty queue: few connections need a queue, and it is as large as a call.
                 call.connection.queue = None
                 call.connection.holding &= ~HOLD_QUEUE
             self.waiting -= 1
@@ -197,7 +201,7 @@ cdef class CallAdmission:
     # Waits that are too long
 
     cdef uint64_t aged_at(self, ServedConnection connection) except? 0:
-        """Return the instant at which the oldest waiting call of a connection has waited too long."""
+        """Return the instant from which the oldest waiting call of a connection has waited for too long."""
         return (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns
 
     cdef int refuse_aged(self, ServedConnection connection, uint64_t now) except -1:
@@ -219,13 +223,13 @@ cdef class CallAdmission:
         return 0
 
     cdef bint is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1:
-        """Return whether a call has waited too long since `since`; if so, it is refused.
+        """Return whether a call has waited for too long since `since`; if so, it is refused.
 
-        First come, first served would start each call of an overload just as its deadline passes. So while calls expire
-        unstarted, calls that waited for more than half of their time are refused.
+        Under overload, first come, first served would start each call just before its deadline. So while calls expire
+        before they start, calls that waited for more than half of their time are refused.
         """
         cdef uint64_t waited = now - min(now, since)
-        # A call without a deadline is judged by its age.
+        # A call without a deadline is judged only by `queue_age`.
         cdef uint64_t timeout = call.deadline_ns - min(call.deadline_ns, call.started_ns)
         if waited > WAITED_NS and now < call.deadline_ns < now + timeout // LAST_PART:
             self.sheds_until_ns = now + SHEDS_NS
@@ -240,7 +244,8 @@ cdef class CallAdmission:
     cdef str _told_wait(self, str method, uint64_t waited, uint64_t timeout):
         """Return the reason to refuse a call: it waited for half of its timeout, or for `queue_age` if `timeout` is 0.
 
-        Under overload most refusals of a turn share a text; formatting one takes as long as the rest of a refusal.
+        The last text is cached: under overload most refusals of a turn have the same text, and formatting a text takes as
+        long as the rest of a refusal.
         """
         cdef uint64_t step = TOLD_NS if waited >= 100 * TOLD_NS else TOLD_NS // 10 if waited >= 10 * TOLD_NS else 1_000
         waited -= waited % step
@@ -262,7 +267,7 @@ cdef class CallAdmission:
         return self.aged_at(connection) if connection.queue else 0
 
     def look_at(self, ServedConnection connection not None):
-        """Refuse calls that waited too long on a connection whose engine does not check this."""
+        """Refuse calls that waited for too long on a connection whose engine does not check this."""
         cdef uint64_t due
         connection.look_due_ns = 0
         due = self.check_waiting(connection, now_ns())
@@ -271,7 +276,7 @@ cdef class CallAdmission:
 
 
 cdef bint _can_make_room(CallAdmission admission, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept:
-    """Return whether both budgets would have room without the sheddable calls."""
+    """Return whether the budgets of the process and of the connection would have room without the sheddable calls."""
     cdef int64_t waiting = admission.prioritised.sheddable_bytes + admission.prioritised.sheddable_records
     if is_new and process_held - waiting > admission.memory.refuse_above:
         return False

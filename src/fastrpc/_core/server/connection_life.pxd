@@ -1,4 +1,4 @@
-"""The rules by which a served connection lives and ends, in every protocol."""
+"""The rules by which a served connection is checked and ended, in every protocol."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -17,58 +17,58 @@ cdef enum:
 @cython.final
 cdef class ConnectionLife:
     cdef:
-        # The engine and its served connection, borrowed: the engine holds both, and nothing else holds this object.
+        # The engine and its served connection, borrowed. The engine holds the connection and, alone, this object.
         PyObject* engine
         PyObject* connection
 
-        # The rules, in nanoseconds; 0 = off. The patience is for silence in a message, and for a peer that takes no
-        # output. Without a linger a closed connection stops reading, and ends once its output is sent.
+        # The time limits in nanoseconds; 0 = no limit. The patience limits silence within a message, and the time in which
+        # a peer reads no output. Without a linger a closed connection stops reading, and ends when its output was sent.
         uint64_t handshake_ns
         uint64_t idle_ns
         uint64_t patience_ns
         uint64_t leave_after_ns
         uint64_t linger_ns
 
-        # Instants, 0 = not running: the deadline of the opening, until the peer completed it; the end of the age (before
-        # `begin`: the age itself); the end of calls; the end of the linger after the close.
+        # Instants, 0 = none: the deadline of the opening; the instant of the maximum age (before `begin`: the age itself);
+        # the instant at which a drain ends the calls; the end of the linger after the close.
         uint64_t opening_due_ns
         uint64_t aged_at_ns
         uint64_t leave_at_ns
         uint64_t linger_until_ns
 
-        # The instant of the last use, and the earliest instant at which a drain closes a resting connection.
+        # The instant of the last use, and the earliest instant at which a drain closes an idle connection.
         uint64_t used_ns
         uint64_t kept_until_ns
 
         # Whether the first bytes were received.
         bint has_heard
-        # Whether the age was reached.
+        # Whether the maximum age was reached.
         bint has_aged
         bint drains
-        # Whether the protocol closes by itself after the last answer, and answers a late peer itself.
+        # Whether the protocol itself closes the connection after the last answer of a drain; whether it handles a peer that
+        # is late with a message or does not read.
         bint closes_by_answers
         bint ends_late_peers
-        # Whether a connection at rest drains before it closes: its protocol tells the peer, whose last call may be on
-        # its way.
+        # Whether an idle connection drains before it closes. The protocol can then announce this to the peer, a call of
+        # which may be in flight.
         bint drains_at_rest
-        # Whether the drain or the rest has ended the connection.
+        # Whether the connection was ended by the drain or because it was idle.
         bint has_ended
 
-        # The openings (`server.openings.Openings`) in which the connection counts; None: its opening is over, or was
-        # not counted.
+        # The `server.openings.Openings` that counts the connection; None if its opening is over or was not counted.
         object openings
 
-        # Whether the protocol itself pauses reading; whether reading is paused, by the protocol or because of output
-        # that the peer has not taken; the instant at which reading resumed.
+        # Whether the protocol wants reading to pause; whether reading is paused, for the protocol or because the peer does
+        # not read our output; the instant of the last pause or resumption.
         bint wants_pause
         bint is_held_back
         uint64_t resumed_ns
 
-        # The instant of the next check of `has_rested` and `has_left`.
+        # The instant of the next check by `has_rested` or `has_left`.
         uint64_t next_ns
 
-        # The instant since which the peer takes no output (0: it takes output), and the bytes taken by the last check.
-        # The interval between checks of weighed output.
+        # The instant since which the peer reads no output, 0 if it does; the bytes it had accepted at the last check; the
+        # interval at which unsent output is counted again.
         uint64_t stuck_ns
         int64_t taken
         uint64_t output_look_ns
@@ -77,14 +77,14 @@ cdef class ConnectionLife:
     cdef int set_rules(self, object timeouts, object keepalive) except -1
     cdef int set_age(self, object timeouts, object keepalive) except -1
 
-    # Counting in and out; the verdict about a certificate.
+    # Counting the connection, and the verdict on the peer's certificate.
     cdef bint count_in(self) except -1
     cdef int count_out(self, object error) except -1
     cdef str surplus_text(self)
     cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1
     cdef bint meet_peer(self) except -1
 
-    # Reports of an engine.
+    # Called by the engine.
     cdef uint64_t begin(self, uint64_t now) except? 0
     cdef int enter_opening(self, object openings) except -1
     cdef int go_on_opening(self) except -1
@@ -93,7 +93,7 @@ cdef class ConnectionLife:
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept
     cdef uint64_t linger(self, uint64_t now) noexcept
 
-    # The orders that are due: all of them, and single rules.
+    # The rules: all of them, and single ones.
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0
     cdef uint64_t look(self, uint64_t now, bint is_busy, int64_t unsent) except? 0
     cdef uint64_t check_credentials(self, uint64_t now) except? 0
@@ -102,7 +102,7 @@ cdef class ConnectionLife:
     cdef uint64_t left_due(self) noexcept
     cdef bint has_left(self, uint64_t now, bint is_between) except -1
     cdef bint may_rest(self, uint64_t now) except -1
-    # `patience_ns` is the connection's; WebSockets have the patience of `HTTPLimits`.
+    # `patience_ns` is the field of the connection, or for WebSockets a limit of `HTTPLimits`.
     cdef uint64_t message_due(
         self, uint64_t began_ns, uint64_t heard_ns, int64_t received, uint64_t patience_ns
     ) noexcept
@@ -118,5 +118,5 @@ cdef class ConnectionLife:
     cdef uint64_t look_after(self) noexcept
 
 
-# Make the life of a connection, with all rules off; an engine that serves no calls has no served connection.
+# Return the life of a connection, without time limits. `connection` is None for an engine that serves no calls.
 cdef ConnectionLife new_life(Engine engine, ServedConnection connection)

@@ -1,16 +1,16 @@
-"""The rules by which a served connection lives and ends, in every protocol.
+"""The rules by which a served connection is checked and ended, in every protocol.
 
 ::
 
-    begin ──► opening ──► age, rest ──► drain ──► leaving ──► linger
+    begin ──► opening ──► age, idle ──► drain ──► leaving ──► linger
                  │            │           │          │
-                 └────────────┴───────────┴──────────┴──► orders: begin_drain, end_calls, close, abort of the engine
+                 └────────────┴───────────┴──────────┴──► engine: begin_drain, end_calls, close, abort
 
-    check(now, facts) ──► the orders that are due now, and the instant of the next check; 0 = never
+    check(now, facts) ──► calls the engine if a rule applies now; returns the instant of the next check; 0 = never
 
-Sans-IO, with the time passed in. An engine gives facts: whether it is busy, whether it is receiving, its unsent bytes.
-WebSocket (`http/socket_talk`) applies single rules, as it has its own way to close. Silence and output of the native
-protocol are in `native/liveness`, for both of its sides.
+Sans-IO: the caller passes the time. An engine passes facts: whether it is busy, whether it is receiving, its unsent
+bytes. WebSocket (`http/socket_talk`) applies single rules, because it closes differently. `native/liveness` has the
+rules for silence and output of the native protocol, for both sides.
 """
 
 from random import uniform
@@ -27,59 +27,59 @@ from fastrpc._core.server.served_call cimport ServerCall, has_lapsed, keep_ident
 from fastrpc._core.wire.frame cimport REASON_DRAIN, REASON_HANDSHAKE, REASON_MAX_AGE
 
 cdef enum:
-    # First bytes that show a client's protocol, for a warning.
+    # How many of the first bytes of a client are shown in a warning about its protocol.
     FIRST_SHOWN = 16
 
 cdef uint64_t SECOND = 1_000_000_000
-# The linger of connections without settings: as `Timeouts.linger`.
+# The linger of connections without settings; the default of `Timeouts.linger`.
 cdef uint64_t LINGER_NS = SECOND
-# The delay of a close while unread input may hold a call.
+# The delay of a close while input that may contain a call is unread.
 cdef uint64_t UNREAD_NS = SECOND // 20
-# The interval of checks for facts that have no instant.
+# The longest interval of checks for conditions that cannot be predicted.
 cdef uint64_t LOOK_NS = 10 * SECOND
 cdef uint64_t SHORTEST_LOOK_NS = 1_000_000
-# The time for the drain of a connection at rest.
+# The time for the drain of an idle connection.
 cdef uint64_t LEAVING_NS = 2 * SECOND
-# The interval of checks for output in a transport: short at first, longer while nothing is sent.
+# The interval at which a transport's unsent output is counted: short at first, longer while nothing is sent.
 cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
 cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
-# The longest interval while a long output is being sent: its weight changes only with its last byte.
+# The longest interval while a message in pieces is being sent, which is counted until its last byte was sent.
 cdef uint64_t LAST_LONG_LOOK_NS = 160_000_000
 
 
 @cython.final
 cdef class ConnectionLife:
-    """The rules of one connection, and the instants that are compared with now."""
+    """The time limits of one connection, and the instants that are compared with now."""
 
     cdef int set_rules(self, object timeouts, object keepalive) except -1:
-        """Set all rules, for an engine that applies no rules itself."""
+        """Set all time limits, for an engine that checks none itself."""
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.idle_ns = nanoseconds(timeouts.idle)
         self.patience_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
         return self.set_age(timeouts, keepalive)
 
     cdef int set_age(self, object timeouts, object keepalive) except -1:
-        """Set the age of the connection, the time for calls after it, and the linger."""
+        """Set the maximum age of the connection, the time for calls after that, and the linger."""
         if keepalive.max_age is not None:
-            # Connections made together, for example after a restart, must not end together.
+            # Connections made at the same time, for example after a restart, must not all end at the same time.
             self.aged_at_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.linger_ns = nanoseconds(timeouts.linger)
         return 0
 
-    # Counting in and out
+    # Counting the connection
 
     cdef bint count_in(self) except -1:
         """Count the connection; return whether it exceeds the limit and has to close."""
         return (<Gate>(<ServedConnection>self.connection).gate).add_engine(<object>self.engine)
 
     cdef str surplus_text(self):
-        """Return the reason to close a surplus connection."""
+        """Return the text of the close of a connection over the limit."""
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         return f"the server has {gate.connections} connections already (Limits.connections)"
 
     cdef int count_out(self, object error) except -1:
-        """Stop the calls of a lost connection, and count it no more; `error` is the error that ended it, or None."""
+        """Stop the calls of a lost connection and uncount it. `error` is the error that ended the connection, or None."""
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         gate.engine_lost(<object>self.engine, error)
         return 0
@@ -87,7 +87,7 @@ cdef class ConnectionLife:
     # The opening
 
     cdef uint64_t begin(self, uint64_t now) except? 0:
-        """Begin the opening and the age of a connected stream. Return the instant of the first check, 0 = never."""
+        """Start the time limits of a connected stream; return the instant of the first check, 0 = never."""
         self.used_ns = now
         self.opening_due_ns = now + self.handshake_ns if self.handshake_ns else 0
         self.aged_at_ns = now + self.aged_at_ns if self.aged_at_ns else 0
@@ -95,13 +95,13 @@ cdef class ConnectionLife:
         return earlier(due, now + self.look_after() if self.patience_ns else 0)
 
     cdef uint64_t look_after(self) noexcept:
-        """Return the interval of checks for facts that have no instant."""
+        """Return the interval of checks for conditions that cannot be predicted."""
         return max(min(LOOK_NS, self.patience_ns // 4), SHORTEST_LOOK_NS)
 
     cdef bint hear_first(self, const char* data, Py_ssize_t size) except -1:
-        """Note the peer by its first bytes, after any TLS handshake, then call `meet_peer`."""
+        """Describe the peer when its first bytes arrive, after any TLS handshake; then return `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
-        # A protocol whose requests may look like HTTP passes no bytes: they would cause the warning of `greet`.
+        # `greet` may warn about a client of another protocol. Protocols whose requests may look like HTTP pass no bytes.
         cdef bint is_http2 = size >= 4 and memcmp(data, b"PRI ", 4) == 0
         cdef bint is_http1 = size > 0 and b"A" <= data[0] <= b"Z" and not is_http2
         self.has_heard = True
@@ -126,33 +126,33 @@ cdef class ConnectionLife:
         return 0
 
     cdef int go_on_opening(self) except -1:
-        """Note bytes that do not complete the opening: the connection is not silent."""
+        """Note that bytes arrived which do not complete the opening, so the connection is not silent."""
         if self.openings is not None and not (<Engine>self.engine).is_closed:
             self.openings.add_undecided(<object>self.engine)
         return 0
 
     cdef int leave_opening(self) except -1:
-        """Note that the opening is over, or the connection lost."""
+        """Note that the opening is over, or that the connection was lost."""
         openings, self.openings = self.openings, None
         if openings is not None:
             self.opening_due_ns = 0
             openings.leave_undecided(<object>self.engine)
         return 0
 
-    # Age, drain, rest
+    # Age, drain, idleness
 
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept:
-        """Note the drain. Before `kept_until_ns` an idle connection stays open, as a last call may be on its way."""
+        """Note the drain. An idle connection stays open until `kept_until_ns`, as a last call may be in flight."""
         self.drains = True
         self.kept_until_ns = kept_until_ns
         return 0
 
     cdef uint64_t left_due(self) noexcept:
-        """Return the instant at which a draining connection closes if no call comes."""
+        """Return the instant at which a draining connection closes if no call arrives."""
         return max(self.used_ns + REST_NS, self.kept_until_ns)
 
     cdef bint has_left(self, uint64_t now, bint is_between) except -1:
-        """Return whether a draining connection is idle, and had no call for a while."""
+        """Return whether a draining connection was idle for long enough to be closed."""
         cdef uint64_t due = self.left_due()
         self.next_ns = now + REST_NS
         if not is_between:
@@ -163,17 +163,17 @@ cdef class ConnectionLife:
         return self.may_rest(now)
 
     cdef uint64_t rest_due(self, uint64_t used_ns) noexcept:
-        """Return the instant at which a connection unused since `used_ns` has rested too long, 0 = never."""
+        """Return the instant from which a connection unused since `used_ns` is idle for too long, 0 = never."""
         return used_ns + self.idle_ns if self.idle_ns else 0
 
     cdef bint has_rested(self, uint64_t now, bint is_between) except -1:
-        """Return whether a connection has been without calls for too long."""
+        """Return whether a connection had no calls for too long."""
         cdef uint64_t due = self.rest_due(self.used_ns)
         self.next_ns = 0
         if due == 0:
             return False
         if not is_between:
-            # Its rest begins later.
+            # The idle time starts later.
             self.next_ns = self.rest_due(now)
             return False
         if now < due:
@@ -182,7 +182,7 @@ cdef class ConnectionLife:
         return self.may_rest(now)
 
     cdef bint may_rest(self, uint64_t now) except -1:
-        """Return whether all input is read. Unread input may hold a call: then `next_ns` is an early check."""
+        """Return whether all input was read. Otherwise set `next_ns` to an early check, as unread input may be a call."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         self.next_ns = 0
         if stream is NULL or not (<ByteStream>stream).has_unread():
@@ -191,23 +191,26 @@ cdef class ConnectionLife:
         return False
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """Read on after the close, so that the peer reads the last output; return the end of the linger, 0 = now."""
+        """Start the linger: reading continues after the close, so that the peer gets the last output.
+
+        Return the end of the linger, 0 = none.
+        """
         self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
 
-    # The peer: its input, and the output that it takes
+    # The peer: its messages, and whether it reads our output
 
     cdef bint heed_output(self, int64_t unsent, uint64_t now) except -1:
-        """Read on only while the protocol wants to and the peer takes output; return whether the peer takes output.
+        """Pause or resume reading: it continues only if the protocol wants it and the peer reads our output.
 
-        If reading went on, refusals and the protocol's own answers would fill memory.
+        Otherwise refusals and the protocol's own answers would fill memory. Return whether the peer reads our output.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_over = unsent > (<Gate>(<ServedConnection>self.connection).gate).send_soft
         cdef bint is_paused = is_over or self.wants_pause
         if is_paused != self.is_held_back and not engine.is_closed and engine._stream is not NULL:
             (<ByteStream>engine._stream).hold_back(is_paused)
-            # While reading is paused the peer is not late with a message: it may wait here unread.
+            # While reading is paused the peer is not late with a message, which may wait unread.
             self.is_held_back = is_paused
             self.resumed_ns = now
         return not is_over
@@ -215,18 +218,18 @@ cdef class ConnectionLife:
     cdef uint64_t message_due(
         self, uint64_t began_ns, uint64_t heard_ns, int64_t received, uint64_t patience_ns
     ) noexcept:
-        """Return the deadline of an incomplete message: it is silent for too long, or too slow."""
+        """Return the instant from which an incomplete message is late: silent for too long, or too slow."""
         return pace_due(began_ns, heard_ns, received) + patience_ns
 
     cdef bint has_taken(self) except -1:
-        """Return whether the peer took output since the last check."""
+        """Return whether the peer has accepted output since the last check."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         cdef int64_t before = self.taken
         self.taken = 0 if stream is NULL else (<ByteStream>stream).taken_bytes()
         return self.taken > before
 
     cdef bint is_stuck(self, int64_t unsent, uint64_t now) except -1:
-        """Return whether the peer has taken no output for too long; a slow reader is not stuck."""
+        """Return whether the peer has accepted no output for too long. A slow reader is not stuck."""
         if unsent == 0:
             self.stuck_ns = 0
             return False
@@ -237,7 +240,7 @@ cdef class ConnectionLife:
     # Credentials
 
     cdef uint64_t check_credentials(self, uint64_t now) except? 0:
-        """End calls and streams of expired credentials; return the next expiry, 0 = never."""
+        """End streams and refuse waiting calls whose credentials have expired; return the next expiry, 0 = never."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         cdef bint is_expired = connection.expires_ns and now >= connection.expires_ns
         if not (is_expired or connection.own_due_ns and now >= connection.own_due_ns):
@@ -253,7 +256,7 @@ cdef class ConnectionLife:
     # Output, and stalls of the loop
 
     cdef int weigh(self, int64_t unsent, uint64_t now) except -1:
-        """Count the unsent output, and schedule the next count: the transport sends the rest without a call here."""
+        """Count the unsent output. Schedule the next count, as the transport sends output without notifying this object."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         (<Gate>connection.gate).turns.weigh(connection, unsent)
         self.output_look_ns = FIRST_OUTPUT_LOOK_NS
@@ -273,7 +276,7 @@ cdef class ConnectionLife:
         return now + self.output_look_ns
 
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1:
-        """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
+        """Note that the current input arrived at `came_ns`, because the loop was blocked or stalls are not watched."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         return (<Gate>connection.gate).turns.note_stall(connection, now, came_ns)
 
@@ -290,18 +293,18 @@ cdef class ConnectionLife:
         return earlier(due, self.weigh_again(unsent, now))
 
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0:
-        """Give the orders that are due; return the instant of the next check, 0 = never.
+        """Apply all rules to the engine; return the instant of the next check, 0 = never.
 
-        Several rules may be due at once. They apply in this order, and no order follows `close` or `abort`:
+        Several rules may apply in one check, in this order. None applies after a rule called `close` or `abort`:
 
-        1. a closed connection: `_check_closed`, and no other rule;
-        2. its calls: waits for a start that are too long, expired credentials, the weight of its output;
-        3. the opening: close, also if one of its messages is late;
-        4. a late message, untaken output: abort, as this peer reads no goodbye and waits for no drain. A protocol with
-           `ends_late_peers` answers it first;
-        5. the age: drain; the end of the time for calls: end them, close;
-        6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one check.
-           With `drains_at_rest` the rest is one more reason to drain.
+        1. The connection is closed: `_check_closed`, and no other rule.
+        2. Calls: refuse waits that are too long, end expired credentials, count unsent output.
+        3. The opening takes too long, or one of its messages is late: close.
+        4. A message is late, or the peer does not read: abort, as such a peer reads no goodbye. With `ends_late_peers`
+           the protocol handles this itself.
+        5. The maximum age is reached: drain. The time for calls after that is over: end the calls, close.
+        6. The connection drains and has no calls, or is idle for too long: close. An idle connection that reaches its
+           age drains and closes in one check. With `drains_at_rest` an idle connection drains before it closes.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent > facts.parked)
@@ -321,14 +324,14 @@ cdef class ConnectionLife:
                 _leave(self, now)
             due = earlier(due, self.next_ns)
         if engine.is_closed:
-            # No order follows this one.
+            # The connection was closed, so only the linger or its output is checked next.
             return self.linger_until_ns or (now + self.look_after() if facts.unsent else 0)
         return due
 
     cdef uint64_t look(self, uint64_t now, bint is_busy, int64_t unsent) except? 0:
-        """Apply `check` to a connection whose incomplete messages and output have other rules.
+        """Apply `check` to a connection whose incomplete messages and output are checked by other rules.
 
-        Such a connection does not date its uses: a check finds them, four times within the time of a rest.
+        Such a connection does not record the instants of its uses. So this checks for use four times within `idle_ns`.
         """
         cdef Facts facts
         cdef uint64_t due
@@ -342,7 +345,7 @@ cdef class ConnectionLife:
 
 
 cdef uint64_t _check_closed(ConnectionLife life, uint64_t now, int64_t unsent) except? 0:
-    """Abort a closed connection at the end of its linger; without a linger, once its peer takes no output."""
+    """Abort a closed connection at the end of its linger or, without a linger, if its peer stops reading."""
     if life.linger_until_ns:
         if now < life.linger_until_ns:
             return life.linger_until_ns
@@ -363,12 +366,12 @@ cdef uint64_t _check_opening(ConnectionLife life, uint64_t now) except? 0:
 
 
 cdef uint64_t _check_age(ConnectionLife life, uint64_t now, bint is_between) except? 0:
-    """Drain a connection at its age, and end calls that outlast the drain; return the instant of the next check."""
+    """Drain a connection at its maximum age, then end calls that take too long; return the instant of the next check."""
     if life.aged_at_ns and now >= life.aged_at_ns:
         life.aged_at_ns = 0
         life.has_aged = True
-        # A protocol that closes after its last answer sets no end of calls while it has no call: a later call sets
-        # that end.
+        # If the protocol closes after its last answer, and there is no call, a later call sets the instant at which calls
+        # end.
         if life.leave_after_ns and not (life.closes_by_answers and is_between):
             life.leave_at_ns = now + life.leave_after_ns
         (<object>life.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -386,7 +389,7 @@ cdef int _look_by(ConnectionLife life, uint64_t due_ns) except -1:
 
 
 cdef bint _is_left(ConnectionLife life, uint64_t now, Facts* facts) except -1:
-    """Return whether the peer is late with a message, or in taking its output."""
+    """Return whether the peer is late with a message, or does not read our output."""
     cdef PyObject* stream = (<Engine>life.engine)._stream
     cdef bint waits_here = life.is_held_back or stream is not NULL and (<ByteStream>stream).waits_for_turn()
     if facts.is_receiving and not waits_here and now >= life.message_due(
@@ -400,7 +403,7 @@ cdef bint _is_left(ConnectionLife life, uint64_t now, Facts* facts) except -1:
 
 
 cdef int _leave(ConnectionLife life, uint64_t now) except -1:
-    """End a connection without calls; with `drains_at_rest` it drains first, and `leave_at_ns` ends it."""
+    """Close a connection without calls. With `drains_at_rest` drain it first; `leave_at_ns` then closes it."""
     if life.drains_at_rest and not life.drains:
         life.idle_ns = 0
         (<object>life.engine).begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
@@ -412,7 +415,7 @@ cdef int _leave(ConnectionLife life, uint64_t now) except -1:
 
 
 cdef int _refuse_waiting(ConnectionLife life, uint64_t now) except -1:
-    """Refuse calls that wait for their start: they would start without an identity."""
+    """Refuse calls that wait for their start and whose credential has expired."""
     cdef ServedConnection connection = <ServedConnection>life.connection
     cdef ServerCall call
     cdef Gate gate = <Gate>connection.gate
@@ -424,7 +427,7 @@ cdef int _refuse_waiting(ConnectionLife life, uint64_t now) except -1:
 
 
 cdef uint64_t _end_streams(ConnectionLife life, uint64_t now) except? 0:
-    """End the streams whose credential has expired; return the next expiry of a credential of a call, 0 = never."""
+    """End the streams whose credential has expired; return the next expiry of a stream's credential, 0 = never."""
     cdef ServedConnection connection = <ServedConnection>life.connection
     cdef ServerCall call
     cdef uint64_t due = 0

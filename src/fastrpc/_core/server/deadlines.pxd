@@ -1,4 +1,4 @@
-"""The deadline of a call: the timeout of its caller, or the server's default, within the timeout of the method."""
+"""The deadline of a call: the timeout of its caller or the server's default, at most the timeout of the method."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -7,7 +7,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 
 
-# Return the caller's timeout, else the server's default; 0: none.
+# Return the timeout that the caller stated, else the server's default; 0 = no timeout.
 @cython.nonecheck(False)
 cdef inline uint64_t stated_timeout(uint64_t default_ns, uint64_t stated_us, int flags) noexcept:
     if stated_us == TIMEOUT_NONE:
@@ -19,7 +19,7 @@ cdef inline uint64_t stated_timeout(uint64_t default_ns, uint64_t stated_us, int
     return 0 if flags & (STREAM_IN | STREAM_OUT) else default_ns
 
 
-# Set the deadline from the caller's timeout or the server's default, capped by `most`, the method's timeout; 0: no cap.
+# Set the deadline from the caller's timeout or the server's default, at most `most`, the method's timeout (0 = no cap).
 @cython.nonecheck(False)
 cdef inline int set_deadline(uint64_t default_ns, ServerCall call, uint64_t most) noexcept:
     cdef uint64_t timeout = stated_timeout(default_ns, call.stated_timeout_us, call.flags)

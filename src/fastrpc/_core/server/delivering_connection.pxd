@@ -1,4 +1,4 @@
-"""The served connection of messages from a broker: their calls have no caller and no byte stream."""
+"""The served connection of messages from a broker. Calls of messages have no caller and no byte stream."""
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.server.python_served_connection cimport PythonServedConnection

@@ -6,7 +6,7 @@ from fastrpc._core.server.served_call import ServerCall
 
 @final
 class DeliveringForms(Forms):
-    """Messages of a broker: the marshal of a route decodes them by a function that reads `decoded`."""
+    """The forms of a broker's messages: the marshal of a route decodes them with a function that reads `decoded`."""
 
 class DeliveringConnection(PythonServedConnection):
     """The calls made from the messages of one subscription.

@@ -1,4 +1,4 @@
-"""The served connection of messages from a broker: their calls have no caller and no byte stream.
+"""The served connection of messages from a broker. Calls of messages have no caller and no byte stream.
 
 ::
 
@@ -22,7 +22,7 @@ from fastrpc._core.server.served_connection cimport PLAIN_GROUPS
 
 @cython.final
 cdef class DeliveringForms(Forms):
-    """Messages of a broker: the marshal of a route decodes them by a function that reads `decoded`."""
+    """The forms of a broker's messages: the marshal of a route decodes them with a function that reads `decoded`."""
 
     cdef str protocol(self, Call call):
         return (<ServerCall>call).connection.protocol
@@ -36,7 +36,7 @@ cdef class DeliveringForms(Forms):
         return call.route.marshal
 
     cdef uint32_t most_metadata(self) noexcept:
-        # Nothing is written.
+        # No limit, as no metadata is written.
         return 0xFFFFFFFF
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
@@ -58,5 +58,5 @@ cdef class DeliveringConnection(PythonServedConnection):
         self.groups = DELIVERING_GROUPS
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        # The subscription bounds the wait of a message.
+        # The subscription limits the wait of a message.
         return 0

@@ -1,22 +1,22 @@
 """The served connection of an `Engine`, and its check of the sender of a long request: the same for every protocol.
 
-The engine holds its served connection, which borrows the engine: calls and contexts of handlers hold the served connection,
-too, and may outlive the engine.
+The engine holds its served connection. The served connection borrows the engine, because calls and contexts of handlers
+hold the served connection, too, and may outlive the engine.
 
-The sender of a long request is checked by its beginning, before the rest is received::
+The beginning of a long request has its sender, which is checked before the rest is received::
 
     judge ──► admitted: the rest is received
        │ └──► refused: UnreadRest.leave, and the answer
        └────► takes time: UnreadRest.wait, await_sender ──► verdict ──► Outcomes.judged
-                                                  └──► its deadline comes first: refused
+                                                  └──► its deadline passes first: refused
 
-An engine has one check for its connection, which judges one request at a time. The gate judges the complete call once more;
-the verdict on its credential is kept.
+An engine has one check, which judges one request at a time. The gate judges the complete call once more; the verdict on
+its credential is kept.
 
-Answers leave while the rest of the same read is handled: first after `FIRST_FLUSH_NS` of handlers, then each time that
-the time since the read has tripled, so client and server work in parallel. 32-byte echoes rose from 372,000/s to
-600,000/s with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time of a read's
-handlers: workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
+Answers are sent while the rest of the same read is handled, so client and server work in parallel: first when handlers
+have run for `FIRST_FLUSH_NS`, then each time that the time since the read has tripled. 32-byte echoes rose from
+372,000/s to 600,000/s with 64 calls in flight (`make compare`). `FIRST_FLUSH_NS` has to be at most a third of the time
+of a read's handlers: workload W2 gave 490,000/s with 10 µs, and 700,000/s with 4 µs.
 """
 
 cimport cython
@@ -31,7 +31,7 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.guards cimport Guards
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 
-# The time of a read's handlers before their first answers leave.
+# How long handlers of a read run before their first answers are sent.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 
@@ -43,7 +43,7 @@ cdef class EngineServedConnection(ServedConnection):
             (<Engine>self._engine)._known_at = NULL
 
     cdef int join(self, Engine engine) except -1:
-        """Note the engine, which clears `_engine` when it is freed."""
+        """Set the engine, which clears `_engine` when it is freed."""
         if engine._known_at is not NULL:
             raise RuntimeError("an engine is initialised once")
         self._engine = <PyObject*>engine
@@ -56,7 +56,7 @@ cdef class EngineServedConnection(ServedConnection):
             (<Engine>self._engine).abort()
 
     cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1:
-        """Note the identity that the peer's certificate proved, and schedule the end of its validity."""
+        """Set the identity that the peer's certificate proved, and schedule the end of its validity."""
         cdef uint64_t expires_ns = 0
         if valid_seconds is not None:
             expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
@@ -67,14 +67,14 @@ cdef class EngineServedConnection(ServedConnection):
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        """Leave the rest of a request unread until its sender is judged; `due_ns` is its deadline, 0: none."""
+        """Leave the rest of a request unread until its sender is judged. `due_ns` is the deadline, 0 = none."""
         return self.look_by(due_ns) if due_ns else 0
 
     # Streams
 
     cdef list streams_under_way(self):
         cdef ServerCall call
-        # A stream that was answered or cancelled is left out: a second stop would end the cleanup of its handler.
+        # Streams that were answered or cancelled are omitted, as a second stop would interrupt the cleanup of the handler.
         return [
             call
             for call in [*(self.held or ()), *(self.queue or ())]
@@ -84,7 +84,7 @@ cdef class EngineServedConnection(ServedConnection):
     # Answers
 
     cdef int flush_early(self, Engine engine) except -1:
-        """Flush the answers of a read if it is time, before its further requests are handled."""
+        """Flush the answers of a read if a flush is due, before its other requests are handled."""
         if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS and self.stepped_ns > self.flush_due_ns:
             return _flush_due(self, engine)
         return 0
@@ -92,7 +92,7 @@ cdef class EngineServedConnection(ServedConnection):
     # Its engine
 
     def stats(self, Py_ssize_t buffered):
-        """Return the state of the connection as plain data; `buffered` bytes of output wait."""
+        """Return the state of the connection as plain data. `buffered` is the number of bytes of waiting output."""
         return {
             "calls": len(self.held or ()) + len(self.queue or ()),
             "one_way": 0,
@@ -101,7 +101,7 @@ cdef class EngineServedConnection(ServedConnection):
         }
 
     cdef int64_t unsent_bytes(self) except? -1:
-        """Return the memory of untaken output; a closed connection's output is never taken."""
+        """Return the bytes of memory of output that the peer has not accepted; 0 for a closed connection."""
         cdef Engine engine
         cdef int64_t kept = 0
         if self._engine is NULL or self.is_closed:
@@ -112,14 +112,14 @@ cdef class EngineServedConnection(ServedConnection):
         return engine.output.size() + kept
 
     cdef int64_t cut_bytes(self) except? -1:
-        # The transport keeps a long message until its last byte is sent; the peer has taken these bytes already.
+        # The transport keeps a long message until its last byte is sent. The difference was already accepted by the peer.
         cdef PyObject* stream = NULL if self._engine is NULL or self.is_closed else (<Engine>self._engine)._stream
         if stream is NULL:
             return 0
         return (<ByteStream>stream).kept_bytes() - (<ByteStream>stream).untaken_bytes()
 
     cdef int weigh_answer(self) except -1:
-        # A connection that closes after its answer is weighed, too.
+        # Output is also counted on a connection that closes after its answer.
         if self._engine is not NULL:
             (<Gate>self.gate).turns.weigh(self, self.unsent_bytes())
         return 0
@@ -155,7 +155,7 @@ cdef class UnreadRest:
     """The rest of a request, which is not read before its sender is known."""
 
     cdef int wait(self, ServerCall call) except -1:
-        """Leave the rest unread: the sender is being judged, and `Outcomes.judged` follows."""
+        """Leave the rest unread while the sender is being judged. `Outcomes.judged` is called afterwards."""
         raise lacking(self, "wait")
 
     cdef int leave(self, ServerCall call) except -1:
@@ -178,7 +178,7 @@ cdef class SenderCheck:
         if status != WAITS:
             return _conclude(self, call, method, status)
         self.call = call
-        # For now only this check has the deadline: the call gets its deadline once it is complete.
+        # Only this check uses the deadline now. The call gets its deadline when it is complete.
         kept_ns = call.deadline_ns
         guards.set_caller_deadline(call)
         self.due_ns = call.deadline_ns
@@ -192,7 +192,7 @@ cdef class SenderCheck:
         return SENDER_WAITS
 
     def _verified(self, ServerCall call, str method, identity, int status, seconds):
-        """Continue with a deferred verdict."""
+        """Continue with a verdict that took time."""
         cdef EngineServedConnection connection = <EngineServedConnection>call.connection
         cdef int verdict
         if self.call is not call:
@@ -213,7 +213,7 @@ cdef class SenderCheck:
         return SENDER_REFUSED
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Answer a call whose deadline passes before its verdict; return the deadline, 0 without a waiting call."""
+        """Answer a call whose deadline passed before its verdict; return a deadline still to come, 0 = none."""
         cdef ServerCall call = self.call
         cdef EngineServedConnection connection
         if call is None or self.due_ns == NO_DEADLINE:

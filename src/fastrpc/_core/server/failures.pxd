@@ -10,7 +10,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class HandlerFailures:
     cdef:
-        # The server's Python part, which chooses status, text and details; the memory for details, and their bound.
+        # The server's Python part, which chooses status, text and details; the limits of memory and size for details.
         object dispatcher
         OutputRoom room
 

@@ -1,10 +1,10 @@
-"""The failure that answers a handler's error, whatever the error itself raises.
+"""The failure that answers a handler's error, even if methods of the error raise.
 
 ::
 
     error ──► the dispatcher chooses status, text and details ──► details that fit ──► Failure
 
-Details are left out if they exceed a limit or memory is full, as status and text must arrive.
+Details are omitted if they exceed a limit or memory is full, so that at least status and text arrive.
 """
 
 import logging
@@ -44,7 +44,7 @@ cdef class HandlerFailures:
             failure = <Failure?>self.dispatcher.failure_of(call, error)
             failure.details = _fitting(self, call, failure.details)
             if call.codec >= FIRST_OWN_NUMBER:
-                # Details are plain values, which installed codecs do not carry.
+                # Details are plain values, which installed codecs cannot encode.
                 call.codec = CODEC_MSGPACK
         except BaseException as problem:
             report(f"the error of {call.route.method} cannot be described", plain_error(problem, "the error"))
@@ -54,7 +54,7 @@ cdef class HandlerFailures:
 
 
 cdef bytes _fitting(HandlerFailures failures, ServerCall call, bytes details):
-    """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
+    """Return the details of an error, or b"" if they exceed a limit, so that at least status and text arrive."""
     cdef uint64_t limit = min(failures.room.sent_bytes, call.connection.most_message())
     cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
     cdef bint is_metadata = call.has_trailers
@@ -62,11 +62,11 @@ cdef bytes _fitting(HandlerFailures failures, ServerCall call, bytes details):
     if size == 0 or call.flags & ONE_WAY:
         return details
     if size > SMALL_OUTPUT and not failures.room.takes(call, size):
-        # Status and text must arrive.
+        # Omit the details, so that at least status and text arrive.
         count_refusal("memory")
         return b""
     if is_metadata:
-        # Details by gRPC are a field of the trailers, in base64.
+        # gRPC sends details in base64, as a field of the trailers.
         size += size // 3 + DETAILS_KEY
         limit = call.connection.most_metadata()
         setting = "metadata_bytes"

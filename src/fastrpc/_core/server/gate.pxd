@@ -18,15 +18,15 @@ from fastrpc._core.server.start_turns cimport StartTurns
 @cython.final
 cdef class Gate(LaterSteps):
     cdef:
-        # The loop of the server; its live connections, their limit, the number refused above it.
+        # The loop of the server; the engines of its open connections; the limit of connections; how many were refused.
         readonly LoopState loop_state
         readonly set engines
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
-        # The parts. The bytes that connections hold; the counters of all calls; the calls that do not start; the
-        # budgets, and the calls that wait for their start; the turns in which they start; the rights and limits of
-        # callers; the handlers.
+        # The parts: the bytes that connections hold; the counters of all calls; the refusals of calls; the budgets and
+        # the calls that wait for their start; the turns in which these start; the rights and limits of callers; the
+        # handlers.
         readonly MemoryBudget memory
         readonly CallCounters counters
         readonly RefusedCalls refusals
@@ -38,11 +38,11 @@ cdef class Gate(LaterSteps):
         # The Python part (`fastrpc.handlers.dispatcher.Dispatcher`).
         readonly object dispatcher
 
-        # Limits for engines of other protocols: calls under way, and bytes of metadata.
+        # Limits for engines of protocols other than the native one: calls in progress, and bytes of metadata.
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
-        # Bounds in bytes: of a received message, and of the output of one connection.
+        # Limits in bytes: of a received message, and of the output of one connection (soft and hard).
         uint64_t message_bytes
         int64_t send_soft
         int64_t send_hard
@@ -50,16 +50,16 @@ cdef class Gate(LaterSteps):
         # The methods of the server.
         readonly RouteTable routes
 
-        # Codecs and compressors that requests may use, by their numbers; for each codec, whether requests may use it
-        # (Taken).
+        # The names of codecs and compressors that requests may use, by number; for each codec number, whether and when
+        # requests may use it (Taken).
         readonly dict codecs
         readonly dict compressors
         int[256] takes_codec
 
-        # The timeout of callers that state none.
+        # The timeout of calls whose caller states none, in nanoseconds; 0 = none.
         uint64_t default_timeout_ns
 
-        # An ended call, for reuse.
+        # An ended call that can be reused, or None.
         ServerCall spare
 
     cdef bint add_engine(self, object engine) except -1

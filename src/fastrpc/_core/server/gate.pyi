@@ -91,7 +91,7 @@ class Gate(LaterSteps):
     def compressors(self) -> dict[int, Compressor]: ...
     @property
     def running(self) -> int:
-        """Calls started and not ended."""
+        """The number of calls that have started and not ended."""
 
     def totals(self) -> dict[str, int]:
         """Return the counts of refusals since the server started."""
@@ -150,13 +150,13 @@ class Gate(LaterSteps):
         """Answer every call in flight, or only `calls`, with UNAVAILABLE and this reason, and stop their handlers."""
 
     def weigh_output(self, connection: ServedConnection, size: int) -> None:
-        """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
+        """Report the bytes of output that the peer has not accepted; above `Memory.send_soft` no call starts."""
 
     def connection_lost(self, connection: ServedConnection) -> None:
-        """Stop the calls of a lost peer, which needs no answers any more."""
+        """Stop the calls of a lost connection, without answers."""
 
     def engine_lost(self, engine: ServerEngine, error: BaseException | None) -> None:
-        """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
+        """Stop the calls of a lost connection and uncount it. `error` is the error that ended it, or None."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | str | None) -> None:
         """Continue with a decompressed request, whose memory is counted already; refuse it if there is an error.

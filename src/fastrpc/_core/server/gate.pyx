@@ -8,10 +8,10 @@
 
 PROTOCOL.md, "Start", fixes the order. The gate holds a part for each group of steps: `guards` for callers, `admission`
 for budgets, `turns` for calls that wait for their start, `runner` for handlers; `refusals` ends the calls that do not
-start. A part that lets a call wait continues it by `LaterSteps`.
+start. A part that makes a call wait continues it through `LaterSteps`.
 
-An engine passes a method name, or the route found by it, a timeout, metadata, a codec and a payload; the answer goes to
-its `ServedConnection`.
+An engine passes a method name or the route of the method, a timeout, metadata, a codec and a payload. The answer is
+passed to its `ServedConnection`.
 """
 
 import logging
@@ -49,7 +49,7 @@ from fastrpc.errors import CallError, DecodeError
 
 logger = logging.getLogger("fastrpc.server")
 
-# Whether requests may use a codec.
+# Whether and when requests may use a codec.
 cdef enum Taken:
     TAKEN_NOT = 0
     TAKEN = 1
@@ -58,7 +58,7 @@ cdef enum Taken:
     # A codec of protocols that carry all arguments as one value: requests may use it only in these protocols.
     TAKEN_BY_VALUE = 3
 
-# A timeout in an engine's `begin` above this means no limit.
+# A longer timeout in `begin` means no timeout.
 cdef double LONGEST_SECONDS = 1e9
 
 
@@ -66,13 +66,13 @@ cdef double LONGEST_SECONDS = 1e9
 
 @cython.nonecheck(False)
 cdef inline bint is_late(ServerCall call) noexcept:
-    """Return whether the deadline has passed; the clock is read between handlers."""
+    """Return whether the deadline has passed, without a read of the clock, which is read between handlers."""
     return call.deadline_ns <= call.connection.now or call.deadline_ns <= call.connection.stepped_ns
 
 
 @cython.nonecheck(False)
 cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
-    """Take the remaining steps of an admitted call."""
+    """Run the steps that follow admission."""
     if is_late(call):
         return _refuse_late(gate, call)
     if gate.takes_codec[call.codec] != TAKEN and not _may_answer(gate, call):
@@ -82,7 +82,7 @@ cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
 
 @cython.nonecheck(False)
 cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
-    """Take the steps of a call that passed the guards."""
+    """Run the steps that follow the guards."""
     if call.priority == PRIORITY_HIGH and not gate.guards.asks_access():
         # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
@@ -100,11 +100,11 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
 
 @cython.nonecheck(False)
 cdef inline int pass_routed(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
-    """Take the steps of a call whose method is known."""
+    """Run all steps of a call whose method is known."""
     if call.connection.counters is not None:
         call.counters = gate.counters.of(call, call.route)
     elif call.counters is not call.route.counters:
-        # A reused call object has the counters of its last method, often the same.
+        # A reused call object has the counters of its last method, which is often the same.
         call.counters = call.route.counters
     call.counters.moved(PyBytes_GET_SIZE(payload), 0)
     call.moved_bytes = PyBytes_GET_SIZE(payload)
@@ -148,7 +148,7 @@ cdef class Gate(LaterSteps):
         self.concurrent_calls = limits.concurrent_calls
         self.metadata_bytes = limits.metadata_bytes
         self.message_bytes = limits.message_bytes
-        # The hard limit of output has room for the largest message.
+        # The hard limit of output is at least the size of the largest message.
         self.send_hard = max(memory.send_hard, limits.message_bytes)
         self.send_soft = memory.send_soft
 
@@ -189,7 +189,7 @@ cdef class Gate(LaterSteps):
         return call
 
     def delivery(self, ServedConnection connection not None, MethodRoute route not None, bytes metadata=None):
-        """Return the call of a broker's message, for `deliver`. Its route has no method name."""
+        """Return a call for a broker's message, to be passed to `deliver`. Its route has no method name."""
         cdef ServerCall call = self._new_call(connection, None)
         call.received_metadata = metadata
         call.route = route
@@ -198,15 +198,15 @@ cdef class Gate(LaterSteps):
         return call
 
     def deliver(self, ServerCall call not None, bytes payload not None):
-        """Serve a message, without the steps about callers."""
+        """Serve a message of a broker, without the steps that check callers."""
         if not call.connection.delivers:
-            raise ValueError("a message comes by a connection that delivers")
+            raise ValueError("deliver() needs a call of a DeliveringConnection")
         if not self.refuses_early(call, b"", PyBytes_GET_SIZE(payload)):
             self.pass_in_alone(call, b"", payload)
 
     cdef ServerCall _new_call(self, ServedConnection connection, object metadata):
-        """Return a new call of an engine in Python."""
-        # A reused call would keep fields that a REQUEST of the native protocol sets.
+        """Return a new call for an engine in Python."""
+        # Not a reused call, which would keep fields that a REQUEST of the native protocol sets.
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         call.connection = connection
         call.groups = connection.groups
@@ -219,7 +219,10 @@ cdef class Gate(LaterSteps):
         return call
 
     cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
-        """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
+        """Refuse a call over a limit of its connection, or only count it if the connection was lost.
+
+        Return whether this was done. `CalleeStates` does this for the native protocol.
+        """
         cdef ServedConnection connection = call.connection
         cdef Py_ssize_t calls = connection.calls_under_way()
         cdef bytes metadata = call.received_metadata
@@ -243,10 +246,10 @@ cdef class Gate(LaterSteps):
         return True
 
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1:
-        """Run the steps without a current task: the handler has a separate task, even if the engine runs in a task.
+        """Run the steps without a current task, because the handler gets a separate task even if the engine runs in one.
 
-        The engine may run in a handler that takes its first step now, here or on another server of this loop. That
-        handler's task is put aside, and is current again afterwards.
+        The engine may run inside the first step of another handler, of this server or another one on this loop. The task of
+        that handler is not the current task meanwhile.
         """
         cdef ServerTask kept = self.runner.current
         loop = self.loop_state.loop
@@ -258,7 +261,7 @@ cdef class Gate(LaterSteps):
             if call.connection.delivers:
                 return self.pass_unjudged(call, payload)
             if name.startswith(b"."):
-                # A bare function is a method only for callers from Go.
+                # A name that begins with a dot is a bare function, which only Go callers may call.
                 call.route = None
                 return self.refuse_unknown(call, name, 0, payload)
             return self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
@@ -269,7 +272,7 @@ cdef class Gate(LaterSteps):
                 tasks._enter_task(loop, task)
 
     def cancel_call(self, ServerCall call not None, *, bint is_late=False):
-        """Stop a call that its caller cancelled; `is_late`: because its deadline passed."""
+        """Stop a call that its caller cancelled, or with `is_late` a call whose deadline passed."""
         call.connection.now = now_ns()
         self.cancel(call, is_late)
 
@@ -282,25 +285,25 @@ cdef class Gate(LaterSteps):
                 self.end_call(call, text)
 
     def weigh_output(self, ServedConnection connection not None, Py_ssize_t size):
-        """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
+        """Report the bytes of output that the peer has not accepted; above `Memory.send_soft` no call starts."""
         connection.now = now_ns()
-        # A lost connection takes no output.
+        # The output of a lost connection does not count.
         self.turns.weigh(connection, 0 if connection.is_closed else size)
 
     def connection_lost(self, ServedConnection connection not None):
-        """Stop the calls of a lost peer, which needs no answers any more."""
+        """Stop the calls of a lost connection, without answers."""
         self.leave(connection)
         self.turns.weigh(connection, 0)
 
     def engine_lost(self, engine not None, error):
-        """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
+        """Stop the calls of a lost connection and uncount it. `error` is the error that ended it, or None."""
         cdef ServedConnection connection = engine.connection
         self.connection_lost(connection)
         self.engines.discard(engine)
         self.dispatcher.connection_lost(connection, error)
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
-        """Stop a cancelled call, unless its deadline has stopped it: a second stop would end its cleanup."""
+        """Stop a cancelled call once: a second stop, for example after the deadline, would interrupt its cleanup."""
         cdef bint was_stopped = call.was_cancelled or call.is_expired
         call.was_cancelled = True
         call.is_expired |= is_late
@@ -317,16 +320,16 @@ cdef class Gate(LaterSteps):
             self.admission.drop_waiting(call)
             return self.refusals.refuse(call, UNAVAILABLE, text)
         if not (call.was_ended or call.flags & ONE_WAY):
-            # The flags are set even if no handler has started: an interceptor may proceed in spite of its cancellation.
+            # Set even if no handler has started, because an interceptor may continue in spite of its cancellation.
             call.was_ended = True
             call.told_status = UNAVAILABLE
-            # A call without arguments waits for a verdict, or for its request to be unpacked.
+            # A call without decoded arguments waits for a verdict or for decompression, so it has not run.
             call.connection.tell_failure(call, Failure(UNAVAILABLE, text, has_run=call.given is not None))
         call.was_cancelled = True
         return call.stop()
 
     cdef int note_answered(self, ServerCall call, int status, str text) except -1:
-        """Stop the handler of a call that its connection answered because of its input; the handler's answer is dropped."""
+        """Stop the handler of a call that its connection has answered because of its input. Drop the handler's answer."""
         call.was_ended = call.was_cancelled = True
         call.told_status = status
         if call.waiting_payload is not None:
@@ -344,7 +347,7 @@ cdef class Gate(LaterSteps):
         self.admission.drop_all_waiting(connection)
         if connection.held:
             for call in list(connection.held):
-                # A stopped call is left to its cleanup.
+                # A call that was already stopped may finish its cleanup.
                 was_stopped = call.was_cancelled or call.is_expired
                 call.was_cancelled = True
                 if not was_stopped:
@@ -371,7 +374,7 @@ cdef class Gate(LaterSteps):
         return pass_routed(self, call, 0, payload)
 
     cdef int pass_unjudged(self, ServerCall call, bytes payload) except -1:
-        """Run the steps of a call without access rules: to a mounted application, or for a broker's message."""
+        """Run the steps of a call without access rules: of a mounted application, or for a broker's message."""
         call.counters = self.counters.of(call, call.route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         call.moved_bytes = PyBytes_GET_SIZE(payload)
@@ -382,18 +385,18 @@ cdef class Gate(LaterSteps):
         return start_now(self, call, payload)
 
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
-        """Continue a call that passed the guards after a wait."""
+        """Continue a call that waited for the guards and has passed them."""
         return go_on(self, call, names, payload)
 
     cdef uint64_t timeout_of(self, uint64_t stated_us, int flags) noexcept:
-        """Return the caller's stated timeout, 0: none."""
+        """Return the caller's stated timeout or the default, in nanoseconds; 0 = none."""
         return stated_timeout(self.default_timeout_ns, stated_us, flags)
 
     cdef bint await_rest(self, ServerCall call) except -1:
-        """Keep the deadline of a call with an incomplete request; return whether its sender is judged first.
+        """Set the deadline of a call with an incomplete request; return whether its sender has to be judged first.
 
-        The connection checks the call at its deadline. The cap of the method's timeout applies if every caller may know
-        the method.
+        The connection checks the call at its deadline. The timeout of the method is a cap only if callers need no rights:
+        otherwise it would show whether the method exists.
         """
         cdef bint is_judged = self.guards.asks_access()
         set_deadline(self.default_timeout_ns, call, 0 if is_judged or call.route is None else call.route.timeout_ns)
@@ -410,7 +413,7 @@ cdef class Gate(LaterSteps):
         cdef str name = method.decode("ascii", "backslashreplace")
         self.counters.of(call, None).moved(PyBytes_GET_SIZE(payload), 0)
         if self.guards.asks_access():
-            # A caller that may not call the method does not learn whether it exists.
+            # The caller gets the same answer as for a method that it may not call, so it does not learn which exist.
             self.guards.has_access(call, name, names, payload)
             return 0
         status, text = self.dispatcher.unknown_method(name, call)
@@ -442,7 +445,7 @@ cdef class Gate(LaterSteps):
 
     @property
     def running(self):
-        """Calls started and not ended."""
+        """The number of calls that have started and not ended."""
         return self.runner.running
 
     def totals(self):

@@ -11,7 +11,7 @@ from fastrpc._core.server.refused_calls cimport RefusedCalls
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum KeyKind:
-    # The key by which calls count: one for the whole method, or a property of the call or its connection.
+    # The key by which calls are counted: one key for the whole method, or a property of the call or its connection.
     KEY_FIXED = 0
     KEY_PEER = 1
     KEY_IDENTITY = 2
@@ -25,12 +25,12 @@ cdef class BoundLimit:
         RateLimiter rate
         ConcurrencyLimiter concurrency
 
-        # The key for KEY_FIXED, the name of the entry for KEY_METADATA.
+        # The kind of the key; the key for KEY_FIXED; the name of the metadata entry for KEY_METADATA.
         KeyKind kind
         uint64_t key
         str entry
 
-        # The reason of a refusal.
+        # The text of a refusal.
         readonly str text
 
     cdef uint64_t key_for(self, ServerCall call) except 0
@@ -42,13 +42,13 @@ cdef class CallLimits:
         # bind(method) returns the limits of a method as a tuple of BoundLimit.
         object _bind
 
-        # The milliseconds before a retry that the last refusal states.
+        # The milliseconds until a retry that the last refusal states.
         uint32_t pause_ms
 
-        # The limit whose call is being refused.
+        # The limit for which a call is being refused now, or None.
         BoundLimit refusing
 
-        # Calls refused by rate limits, and by limits of calls in progress.
+        # The numbers of calls refused by rate limits, and by limits of calls in progress.
         readonly uint64_t refused_by_rate
         readonly uint64_t refused_by_concurrency
 
@@ -58,22 +58,22 @@ cdef class CallLimits:
 @cython.final
 cdef class Guards:
     cdef:
-        # The runner of handlers, whose dispatcher knows the names of peers; the budgets and refusals of the server.
+        # The runner of handlers, whose dispatcher has the names of methods; the budgets and refusals of the server.
         HandlerRunner runner
         CallAdmission admission
         RefusedCalls refusals
 
-        # The callers that may call each method; None: every peer may call everything.
+        # The rights of callers; None if every peer may call every method.
         readonly Access access
 
-        # The limits of callers, or None; whether there are rights or limits at all: without them no call is checked.
+        # The limits of callers, or None; whether there are rights or limits, without which no call is checked.
         readonly CallLimits limits
         bint has_guards
 
-        # The timeout of callers that state none.
+        # The timeout of calls whose caller states none, in nanoseconds; 0 = none.
         uint64_t default_timeout_ns
 
-    # The single steps of engines for a long request; `SenderCheck` has their order.
+    # Single steps, which engines call for a long request. `SenderCheck` has their order.
     cdef inline bint asks_access(self) noexcept:
         """Return whether callers have to authenticate or to be authorised."""
         return self.access is not None
@@ -86,7 +86,7 @@ cdef class Guards:
     cdef bint knows_peer(self, object engine) except -1
     cdef bint may_call(self, object identity, object route) except -1
 
-    # The steps of a complete call.
+    # All steps of a complete call.
     cdef bint passes(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
     cdef bint is_within_limits(self, ServerCall call) except -1

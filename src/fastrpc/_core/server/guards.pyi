@@ -60,7 +60,7 @@ class Guards:
         """The callers that may call each method; None: every peer may call everything."""
 
     def require(self, access: Access | None) -> None:
-        """Check the rights of the callers of every connection; None lifts this."""
+        """Check the rights of callers on all connections; None ends the checks."""
 
     @property
     def limits(self) -> CallLimits | None:

@@ -4,13 +4,13 @@
 
     call ──► judge ──► OK ──────────────────────────► limits ──► the next steps of `Gate`
                │  └──► refuse_access       ▲             └─────► refused
-               └─────► WAITS ──► verify ──► take         give_up: its deadline came first
+               └─────► WAITS ──► verify ──► take         give_up: its deadline passed first
 
-    limits   its method's ──► key: the method, the peer, … ──► a token, or a place  ──► the next limit
-                                                           └─► none: all are given back, the call is refused
+    limits   of the method ──► key: the method, the peer, … ──► a token, or a place ──► the next limit
+                                                            └─► none: all are given back, the call is refused
 
-A complete call takes these steps by `passes`; while it waits, other calls of its connection go on. The engine of
-a long request takes them before the rest is received: `SenderCheck`.
+`passes` runs these steps for a complete call; while it waits, other calls of its connection continue. For a long
+request the engine runs them before the rest is received (`SenderCheck`).
 """
 
 import logging
@@ -36,7 +36,7 @@ from fastrpc._core.wire.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
 from fastrpc._core.base.histogram import count_refusal
 
 cdef uint64_t MILLISECOND_NS = 1_000_000
-# The largest pause that the wire can carry: the next number means "never" (PROTOCOL.md).
+# The longest pause that a frame can state: the next number means "never" (PROTOCOL.md).
 cdef uint64_t LONGEST_PAUSE_MS = 0xFFFFFFFE
 
 cdef dict KINDS = {"peer": KEY_PEER, "identity": KEY_IDENTITY, "metadata": KEY_METADATA}
@@ -70,7 +70,7 @@ cdef class BoundLimit:
             return connection.peer_key
         identity = call.own_identity if call.keeps_identity else connection.identity
         if identity is None:
-            # No identity has this name. An unauthenticated caller could change its entry with each call.
+            # No identity has this name. Metadata is ignored, as an unauthenticated caller could change it with each call.
             return key_of(b"anonymous")
         if self.kind == KEY_IDENTITY:
             return key_of(identity.name.encode())
@@ -86,7 +86,7 @@ cdef class CallLimits:
 
     @cython.nonecheck(False)
     cdef BoundLimit take(self, ServerCall call):
-        """Count a call on all limits of its method. Return None, or the first reached limit, with nothing counted."""
+        """Count a call on all limits of its method, and return None. If a limit is reached, count on none and return it."""
         cdef MethodRoute route = call.route
         cdef tuple limits = route.limits
         cdef Py_ssize_t index
@@ -125,7 +125,8 @@ cdef bint _take_one(CallLimits server_limits, BoundLimit limit, ServerCall call)
         server_limits.refused_by_concurrency += 1
         wait_ns = limit.concurrency.pause()
     else:
-        # A stream's duration says nothing about the server, and a one-way caller does not wait.
+        # An adaptive limit ignores streams, whose duration says nothing about the server's load, and one-way calls, for
+        # which no caller waits.
         return True
     server_limits.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
     return False
@@ -145,36 +146,36 @@ cdef class Guards:
         self.default_timeout_ns = default_timeout_ns
 
     def require(self, Access access):
-        """Check the rights of the callers of every connection; None lifts this."""
+        """Check the rights of callers on all connections; None ends the checks."""
         self.access = access
         self.has_guards = not (access is None and self.limits is None)
 
     def limit(self, CallLimits limits):
-        """Apply limits to the calls of every connection; None lifts them."""
+        """Apply limits to calls on all connections; None removes them."""
         self.limits = limits
         self.has_guards = not (self.access is None and limits is None)
 
     # Single steps
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
-        """Set the deadline before the caller is known."""
-        # The method's cap does not apply: it would distinguish an unknown method from a forbidden one.
+        """Set the deadline of a call whose caller is not identified yet."""
+        # The method's timeout is no cap here, as it would distinguish a forbidden method from an unknown one.
         return set_deadline(self.default_timeout_ns, call, 0)
 
     cdef int take(self, ServerCall call, object identity, int status, object seconds) except? -2:
-        """Take over the verdict on a credential; return OK, or the status to refuse the call with."""
+        """Apply the verdict on a credential; return OK, or the status to refuse the call with."""
         return status if identity is None else self.access.take_own(call, identity, seconds)
 
     cdef bint give_up(self, ServerCall call) except -1:
-        """Return whether a call that is late before its verdict is answered now; else the verdict answers it."""
+        """Return whether to answer a call now that is late before its verdict. Otherwise the verdict answers it."""
         return self.access is not None and self.access.own_credentials.give_up(call)
 
     cdef bint knows_peer(self, object engine) except -1:
-        """Identify a peer by its certificate; return whether the verdict is complete."""
+        """Identify a peer by its certificate; return False if the verdict takes time."""
         return self.access is None or self.access.authentication.opened(engine)
 
     cdef bint may_call(self, object identity, object route) except -1:
-        """Return whether a caller may call a route; None, an unknown method, counts as forbidden."""
+        """Return whether a caller may call a route. An unknown method (`route` is None) counts as forbidden."""
         return self.access is None or route is not None and self.access.allows(identity, route)
 
     # Refusals
@@ -201,7 +202,7 @@ cdef class Guards:
         return self.refusals.refuse(call, status, f"{shown}: {why}", is_faulty, -1, pause_ms)
 
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1:
-        """Refuse a call whose `authorize` raised: the error fails only this call."""
+        """Refuse a call for which `authorize` raised. The error fails only this call."""
         logger.error("fastrpc: it could not be decided about %s", method, exc_info=error)
         self.refusals.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
         return self.runner.pass_interrupt(error)
@@ -232,7 +233,7 @@ cdef class Guards:
         self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
         seconds,
     ):
-        """Continue a call whose own credential was verified, with its identity, or None and the refusal's status."""
+        """Continue a call whose separate credential was verified. `identity` is None after a refusal with `status`."""
         cdef ServedConnection connection = call.connection
         context = call.waiting_context
         if not self.is_still_wanted(call, method, "its credential was verified"):
@@ -256,7 +257,7 @@ cdef class Guards:
         connection.end_turn()
 
     def note_late(self, ServerCall call not None):
-        """Answer a call that is late in a step, if the step verifies its credential; else the end of the step does."""
+        """Answer a call whose deadline passed while its credential is verified. The end of any other step answers it."""
         if not self.give_up(call):
             return
         _take_back(self, call)
@@ -268,7 +269,7 @@ cdef class Guards:
         cdef ServedConnection connection = call.connection
         _take_back(self, call)
         if connection.is_closed or call.was_ended:
-            # No reader waits for its answer.
+            # No answer is sent, so the end is only counted.
             self.refusals.note(call, CANCELLED, f"{method} was cut off while {step}")
             if call.stream is not None:
                 (<ServedStream>call.stream).end()
@@ -281,7 +282,7 @@ cdef class Guards:
         return False
 
     cdef bint is_within_limits(self, ServerCall call) except -1:
-        """Count a call on its limits, or refuse it; there have to be limits."""
+        """Count a call on its limits, or refuse it and return False. `limits` must not be None."""
         cdef BoundLimit over = self.limits.take(call)
         if over is None:
             return True
@@ -295,13 +296,16 @@ cdef class Guards:
 
 
 cdef int _wait_for_verdict(Guards guards, ServerCall call, str method, uint64_t names, bytes payload) except -1:
-    """Let a call wait until its own credential is verified. It counts and can be cancelled; other calls go on."""
+    """Let a call wait until its separate credential is verified. It counts as in progress and can be cancelled.
+
+    Other calls of the connection continue.
+    """
     cdef MethodRoute route = call.route
     if not guards.admission.has_room(call, payload):
         return 0
     if route is not None:
         if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            # Messages may arrive before the verdict.
+            # Created now, because messages may arrive before the verdict.
             new_served_stream(call)
     guards.set_caller_deadline(call)
     call.weight = PyBytes_GET_SIZE(payload)
@@ -312,7 +316,7 @@ cdef int _wait_for_verdict(Guards guards, ServerCall call, str method, uint64_t 
 
 
 cdef int _take_back(Guards guards, ServerCall call) except -1:
-    """End a call's wait for a step."""
+    """End the wait of a call for a step."""
     call.waiting_context = None
     call.connection.now = call.connection.turn_ns = now_ns()
     return guards.runner.unwatch(call)

@@ -1,10 +1,10 @@
-"""The contexts of handlers, made once and reused."""
+"""The contexts (contextvars) of handlers, made once and reused."""
 
 from fastrpc._core.calls.call cimport Call, CurrentCall
 
 
 cdef enum:
-    # The greatest depth of the trie of variables: two more nodes than Python 3.11 has.
+    # The greatest depth of the trie of variables that is followed: two more nodes than Python 3.11 has.
     MOST_NODES = 10
 
 
@@ -18,11 +18,11 @@ cdef class HandlerContexts:
         CurrentCall _slot
         object _variables
 
-        # The nodes from `_variables`, which owns them, to `_slot`; `_depth` is 0 until they are known.
+        # The nodes on the path from `_variables`, which owns them, to `_slot`, and their number, 0 until they are known.
         void* _nodes[MOST_NODES]
         int _depth
 
-        # The context in use that may be given back, borrowed; or NULL.
+        # The context in use that may be given back, borrowed, or NULL.
         void* _taken
 
     cdef object take(self, Call call)

@@ -1,12 +1,12 @@
-"""The contexts of handlers, made once and reused.
+"""The contexts (contextvars) of handlers, made once and reused.
 
 Every handler starts in a copy of the connection's context, in which its call is current. Copying a context and setting a
 variable in it costs as much as the rest of a small call, and most handlers never use it. A new context for each call
 costs 1,140 more instructions (`make guard`, raw echo): 7 % of the 15,400 of a call on both sides, 29 % of the server's.
 
-So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context under three
-conditions: it starts with the same variables, no other code holds the context or a copy of it, and no variable was set
-in it. Connections with other variables, such as a caller's identity, get separate copies.
+So the variable of a context refers to the current call indirectly, through a `CurrentCall`. The next call gets the same
+context under three conditions: it starts with the same variables, no other code holds the context or a copy of it, and
+no variable was set in it. Connections with other variables, such as a caller's identity, get separate copies.
 
 A copy of a context shares its variables, a hash trie that is never changed in place. Setting a variable in the copy
 replaces only the nodes on the path to it; the others stay shared. So reuse requires that no other object holds any node
@@ -14,14 +14,14 @@ between the context and its slot::
 
     context ──► variables ──► node ──► … ──► node ──► slot ──► call
 
-If any reference count is higher than expected, the context is made anew. The pointer from a context to its variables is
+If any reference count is higher than expected, a new context is made. The pointer from a context to its variables is
 located at import, with the help of the garbage collector; if that fails, no context is reused. Together with reused
-tasks and calls this reduced a small call of a server from some 520 to 320 ns.
+tasks and calls this reduced the time of a small call in a server from about 520 to 320 ns.
 
-Waiting calls share a copy of the context in which they were read; each gets a separate copy at its start. Under
-overload thousands wait and are refused: a copy for each would be one more object for the garbage collector.
+Waiting calls share a copy of the context in which they were read. Each gets a separate copy when it starts. Under
+overload thousands wait and are refused, and a copy for each would be one more object for the garbage collector.
 
-Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, belongs to no call:
+Code that runs between two handlers of one read, such as the `__post_init__` of a payload type, belongs to no call, so
 `current_call()` raises LookupError there. `asyncio.current_task()` may return the previous handler's task, which
 counts as done.
 """
@@ -60,15 +60,15 @@ cdef extern from *:
     const bint FASTRPC_COUNTS_ARE_EXACT
 
 cdef enum:
-    # The number of pointers in a context object that are searched for its variables.
+    # The range of pointers in a context object that is searched for the pointer to its variables.
     FIRST_PLACE = 2
     LAST_PLACE = 6
 
 
 cdef Py_ssize_t place_of_variables() except -1:
-    """Return the offset of a context's pointer to its variables, in pointers; 0 if it was not found.
+    """Return the offset, counted in pointers, of a context's pointer to its variables; 0 if it was not found.
 
-    The collector's traversal yields the object; the offset is the place of the pointer to it.
+    The garbage collector finds the object of the variables; the offset is where a pointer to this object is.
     """
     cdef Py_ssize_t place
     context = contextvars.copy_context()
@@ -97,11 +97,11 @@ cdef inline PyObject* current_variables() noexcept:
 
 cdef int visit(PyObject* value, void* contexts) noexcept:
     """Follow the nodes of the trie to the slot, and record the path in `_nodes`."""
-    # Borrowed: the caller holds the variables, which keep their nodes alive, and no other code runs meanwhile.
+    # The nodes are borrowed: the caller holds the variables, which hold the nodes, and no other code runs meanwhile.
     cdef HandlerContexts self = <HandlerContexts>contexts
     if value is <PyObject*>self._slot:
         return 1
-    # The node types are not public, so no variable can have a node as its value.
+    # Only nodes are followed. Their types are not public, so no variable can have a node as its value.
     if self._depth == MOST_NODES or strncmp(Py_TYPE(value).tp_name, b"hamt_", 5) != 0:
         return 0
     self._nodes[self._depth] = <void*>value
@@ -117,7 +117,7 @@ cdef class HandlerContexts:
 
     @cython.nonecheck(False)
     cdef object take(self, Call call):
-        """Return a context in which `call` is current: a new or a returned copy of the current context."""
+        """Return a context in which `call` is current: a copy of the current context, new or reused."""
         context = self._idle
         if context is None or <PyObject*>self._source is not current_variables():
             return self._made_for(call)
@@ -147,7 +147,7 @@ cdef class HandlerContexts:
 
     @cython.nonecheck(False)
     cdef int give_back(self, object context) except -1:
-        """Take back the context of a handler that never suspended, if only the caller holds it."""
+        """Keep the context of a handler that never suspended for reuse, if only the caller holds it."""
         if <void*>context != self._taken:
             return 0
         self._taken = NULL
@@ -162,8 +162,8 @@ cdef class HandlerContexts:
     cdef bint _is_unseen(self, object context) noexcept:
         """Return whether only the caller can see the context, its variables and its slot, all unchanged."""
         cdef int i
-        # Expected references: to the context, the caller's; to the variables, the context's and this object's, which
-        # keeps their address from being reused; to the slot, the variables' and this object's.
+        # The expected references: the caller to the context; the context and this object to the variables (this object, so
+        # that their address is not reused); the variables and this object to the slot.
         if (
             Py_REFCNT(<PyObject*>context) != 1
             or variables_of(context) is not <PyObject*>self._variables
@@ -185,7 +185,7 @@ cdef class HandlerContexts:
         return 0
 
     cdef int drop(self, object context) except -1:
-        """Leave the context to a suspended handler."""
+        """Do not reuse the context, which a suspended handler keeps."""
         if <void*>context == self._taken:
             self._taken = NULL
             self._forget()
@@ -196,7 +196,7 @@ cdef class HandlerContexts:
 cdef class SharedContext:
 
     cdef object copy(self):
-        """Return a copy of the current context, or the last copy if it has the same variables. It is never entered."""
+        """Return a copy of the current context, or the last copy if it has the same variables. Do not enter the copy."""
         cdef PyObject* variables = current_variables() if VARIABLES_AT else NULL
         if variables is NULL:
             return PyContext_CopyCurrent()

@@ -1,4 +1,4 @@
-"""The handler runner: from a decoded call to its handler, and from the handler's outcome to the answer."""
+"""The handler runner: it runs the handler of a decoded call, and turns the handler's result into the answer."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -17,7 +17,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class ServerTask(HandlerTask):
     cdef:
-        # The runner that began the handler, and the handler's call, until the handler ends.
+        # The runner that started the handler; the call, until the handler ends.
         HandlerRunner runner
         ServerCall call
 
@@ -25,27 +25,28 @@ cdef class ServerTask(HandlerTask):
 @cython.final
 cdef class HandlerRunner:
     cdef:
-        # The server's loop, the bytes that its connections hold, its Python part (`fastrpc.server.Dispatcher`).
+        # The server's loop; the bytes that its connections hold; its Python part
+        # (`fastrpc.handlers.dispatcher.Dispatcher`).
         LoopState loop_state
         MemoryBudget memory
         readonly object dispatcher
 
-        # The room for results and errors.
+        # The limits of memory and size for results and errors.
         readonly OutputRoom room
 
         # Makes the failures that answer errors.
         HandlerFailures failures
 
-        # For handlers that end in their first step: their context and their current task.
+        # For handlers that end in their first step: tasks and contexts for reuse; the task that is current in the loop.
         TaskPool tasks
         HandlerContexts contexts
         ServerTask current
 
-        # Compressors by their numbers in requests; the size up to which answers are not compressed.
+        # Compressors by their numbers; the size up to which answers are not compressed.
         readonly dict compressors
         public Py_ssize_t compress_above
 
-        # A payload of bytes up to this size is sent even if memory is full.
+        # Up to this size, a payload of bytes is sent even if memory is full.
         uint64_t plain_bytes
 
         # The number of running handlers.
@@ -55,7 +56,7 @@ cdef class HandlerRunner:
         public Chain chain
         # Whether results are checked against their annotations before they are sent.
         public bint checks_results
-        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.
+        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0 = no limit.
         public uint64_t stream_idle_ns
         # Whether the dispatcher is notified of the end of each call.
         public bint is_watched

@@ -1,4 +1,4 @@
-"""The handler runner: from a decoded call to its handler, and from the handler's outcome to the answer.
+"""The handler runner: it runs the handler of a decoded call, and turns the handler's result into the answer.
 
 ::
 
@@ -8,8 +8,8 @@
     value ──► encode ──► compress, a long one in slices ──► room? ──► ServedConnection.answer
     error ──► ServedConnection.fail (the dispatcher chooses the status)
 
-A step of over a second is logged. The first step uses the clock read at the end of each call; later steps use the
-system's coarse clock, which costs a fraction of the exact one.
+A step longer than a second is logged. The duration of the first step is known from the clock, which is read at the end
+of each call. Later steps use the system's coarse clock, which costs a fraction of the exact one.
 """
 
 import logging
@@ -49,7 +49,7 @@ from fastrpc.errors import CallError
 from fastrpc.user_code import as_error, plain_error
 
 cdef enum:
-    # The number of references to the current task: by the runner, by asyncio, by the function that began the task.
+    # The number of references to the current task: by the runner, by asyncio, by the function that started the task.
     CURRENT_REFERENCES = 3
 
 logger = logging.getLogger("fastrpc.server")
@@ -95,19 +95,19 @@ cdef inline int send_answer(HandlerRunner runner, ServerCall call, bytes payload
         return 0
     call.was_ended = True
     outcomes = call.connection.outcomes
-    # The collector may have cleared a connection whose loop was closed.
+    # If the loop was closed, the garbage collector may have cleared the fields of the connection.
     return 0 if outcomes is None else outcomes.answer(call, payload)
 
 
 cdef inline int answer(HandlerRunner runner, ServerCall call, bytes payload) except -1:
-    """Count the end of a call and send its answer; inlined, as every call takes this step."""
+    """Count the end of a call and send its answer. Inlined, because every call needs this."""
     if (<Step>send_answer)(runner, call, payload) < 0:
         return _answer_last(runner, call, take_raised())
     return 0
 
 
 cdef object judged(ServerCall call, object error):
-    """Return the error of a handler; a CancelledError that only user code raised becomes another error."""
+    """Return the error of a handler. A CancelledError of user code, without a cancellation, becomes another error."""
     if isinstance(error, CancelledError) and not call._is_stopped():
         return as_error(error, call.route.method)
     return error
@@ -115,7 +115,7 @@ cdef object judged(ServerCall call, object error):
 
 @cython.final
 cdef class HandlerRunner:
-    """Run the handlers of one server, and send their outcomes."""
+    """Runs the handlers of one server, and sends their results."""
 
     def __init__(self, OutputRoom room not None, dispatcher, dict compressors not None):
         self.room = room
@@ -137,7 +137,7 @@ cdef class HandlerRunner:
         return task
 
     cdef ServerTask _current_task(self):
-        """Return an idle task; it is the loop's current task until `leave_task`."""
+        """Return an idle task that is the loop's current task until `leave_task`."""
         cdef ServerTask task = self.current
         if task is None:
             task = self._acquire()
@@ -155,11 +155,11 @@ cdef class HandlerRunner:
                 self.tasks.release(task)
         return 0
 
-    # From the call to its handler
+    # Running the handler of a call
 
     @cython.nonecheck(False)
     cdef int run(self, ServerCall call) except -1:
-        """Start the handler: after any later error the call counts as processed."""
+        """Start the handler. From now on the call counts as processed, even if it fails."""
         assert call is not None
         cdef MethodRoute route = call.route
         cdef object value
@@ -187,7 +187,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int _run_inline(self, ServerCall call) except -1:
-        """Call the handler now, in a separate context: later calls share the connection's context."""
+        """Call the handler now, in a separate context because later calls use the connection's context."""
         cdef object context = self.contexts.take(call), value = None, error = None
         PyContext_Enter(context)
         try:
@@ -207,7 +207,7 @@ cdef class HandlerRunner:
         try:
             is_concerned = self.chain.concerns(call)
         except BaseException as error:
-            # The call fails as if an interceptor had raised the error.
+            # The call fails as after an error of an interceptor.
             self.fail(call, error)
             return True
         if is_concerned:
@@ -218,7 +218,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int _run_task(self, ServerCall call, object coroutine) except -1:
-        """Take the first step now; a handler that never suspends is answered in this turn."""
+        """Run the first step of a handler now. A handler that never suspends is answered in this turn."""
         cdef bint has_ended, stays = False
         cdef ServerTask task = self.current
         cdef object context = None
@@ -234,18 +234,18 @@ cdef class HandlerRunner:
             call.task = task
             has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
         except BaseException as failure:
-            # The result is not a coroutine, it cannot run here, or an interrupt will end the loop: answer the caller
-            # first.
+            # The handler returned no coroutine, the coroutine cannot run here, or an interrupt will end the loop. Answer
+            # the caller first.
             return self._fail_start(call, task, context, failure)
         if has_ended:
             return self._end_first_step(call, task, context)
-        # Task and context are left to the suspended handler.
+        # The suspended handler keeps its task and context.
         self.contexts.drop(context)
         self.leave_task()
         return self.watch(call)
 
     cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
-        """Answer a call whose handler failed to take its first step; reuse neither task nor context."""
+        """Answer a call whose handler could not run its first step. Task and context are not reused."""
         self.contexts.drop(context)
         call.task = None
         if task is not None:
@@ -256,7 +256,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
-        """Answer for a handler that ended in its first step; reuse its task and context if they have no other references."""
+        """Answer a call whose handler ended in its first step. Reuse task and context if nothing else refers to them."""
         assert task is not None
         cdef object error = task.error, value = task.value
         if error is not None:
@@ -275,7 +275,7 @@ cdef class HandlerRunner:
         return self._finish(call, value)
 
     cdef int watch(self, ServerCall call) except -1:
-        """List the call of a suspended handler, and watch its deadline."""
+        """Add the call of a suspended handler to the calls in progress, and start the timer of its deadline."""
         cdef ServedConnection connection = call.connection
         if not call.flags & ONE_WAY:
             connection.outcomes.hold(call)
@@ -291,7 +291,7 @@ cdef class HandlerRunner:
         return 0
 
     cdef int unwatch(self, ServerCall call) except -1:
-        """Record the end of a handler."""
+        """Remove a call from the calls in progress, and stop the timer of its deadline."""
         self.loop_state.stop_timer(call)
         call.connection.held.discard(call)
         call.is_held = False
@@ -300,7 +300,7 @@ cdef class HandlerRunner:
         return 0
 
     cdef int task_finished(self, ServerTask task) except -1:
-        """Answer for a handler that ended after a suspension."""
+        """Answer a call whose handler had been suspended and has ended."""
         cdef ServerCall call = task.call
         cdef object error = task.error
         cdef object value = task.value
@@ -311,12 +311,12 @@ cdef class HandlerRunner:
         self.tasks.release(task)
         call.connection.now = now_ns()
         if error is not None:
-            # An interrupt is not passed on here: the task does that itself.
+            # No `pass_interrupt` here: the task itself passes on an interrupt.
             return _answer_failure(self, call, error)
         return self._finish(call, value)
 
     def thread_finished(self, ServerCall call not None, value, error):
-        """Take the outcome of a handler that ran in a thread; called on the loop."""
+        """Answer a call whose handler ran in a thread. Called on the loop."""
         if not call.is_running:
             raise ValueError("this call does not run in a thread")
         call.connection.now = now_ns()
@@ -325,7 +325,7 @@ cdef class HandlerRunner:
         else:
             self._finish(call, value)
 
-    # From the handler to the answer
+    # Answering with the result of a handler
 
     @cython.nonecheck(False)
     cdef int _finish(self, ServerCall call, object value) except -1:
@@ -350,13 +350,13 @@ cdef class HandlerRunner:
     # Room for answers
 
     cdef int _finish_weighed(self, ServerCall call, bytes payload) except -1:
-        """Answer with a payload that counts in memory; a long one is first compressed in slices."""
+        """Answer with a payload whose memory is counted. A long payload is first compressed in slices."""
         if not self.room.takes(call, PyBytes_GET_SIZE(payload)):
             return _drop_result(self, call, PyBytes_GET_SIZE(payload))
         if packs_later(call, payload):
             if not (call.was_cancelled or call.was_ended or call.connection.is_closed):
                 return self._pack_later(call, payload)
-            # The call was given up: nothing would end the compression.
+            # The call was abandoned. A compression would not be stopped any more.
             call.compressor = 0
         return self._answer_weighed(call, payload)
 
@@ -366,15 +366,15 @@ cdef class HandlerRunner:
         answer(self, call, payload)
         if not connection.is_reading:
             if size > LARGE_OUTPUT:
-                # Large answers are flushed one by one: the transport's copy of each is freed once it is sent.
+                # Large answers are flushed one by one, so that the transport's copy of each is freed when it was sent.
                 connection.end_turn()
             self.room.spend(connection.now, size > LARGE_OUTPUT)
-        # The answer counts before the next answer is made, even if it is flushed later.
+        # Count the output before the next answer is made, even if this answer is flushed later.
         return connection.weigh_answer()
 
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
-        """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
-        # Drop the arguments; None would mean that the handler has not begun.
+        """Compress an answer in slices. Meanwhile its call counts as running and can be cancelled or expire."""
+        # Drop the arguments. None would mean that the handler has not started.
         call.given = ()
         call.weight = 0
         if call.is_held:
@@ -386,7 +386,7 @@ cdef class HandlerRunner:
         return 0
 
     def packed(self, ServerCall call not None, bytes payload, bint is_smaller, error):
-        """Answer with a payload that was compressed in slices, or with the error; called by the dispatcher."""
+        """Answer with a payload that was compressed in slices, or with the error. Called by the dispatcher."""
         if not call.is_running or call.given is None:
             raise ValueError("no answer of this call is compressed")
         cdef ServedConnection connection = call.connection
@@ -415,7 +415,7 @@ cdef class HandlerRunner:
         cdef Py_ssize_t size
         cdef bytes payload
         if self.room.is_over() or type(value) is str or type(value) is bytes:
-            # If memory is full it is not encoded, as encoding is slow.
+            # If there is no memory for the result, do not encode it, as encoding is slow.
             size = self.room.lack_before(call, value)
             if size >= 0:
                 _drop_result(self, call, size)
@@ -444,7 +444,7 @@ cdef class HandlerRunner:
         return payload
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
-        """Compress an answer like its request if it gets smaller; a long one is compressed later."""
+        """Compress an answer with the compressor of its request if that makes it smaller. Skip a long one for later."""
         cdef bytes smaller = None
         cdef int number = 0
         compressor = self.compressors[call.compressor]
@@ -472,7 +472,7 @@ cdef class HandlerRunner:
         return 0
 
     cdef int _run_stream(self, ServerCall call) except -1:
-        """Start the handler of a stream: a coroutine that drives its generator, or that reads the caller's stream."""
+        """Start the handler of a stream: the coroutine of the handler, or a coroutine that drives its generator."""
         try:
             if not call.route.gives_stream:
                 coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
@@ -511,7 +511,7 @@ cdef int _answer_failure(HandlerRunner runner, ServerCall call, object error) ex
 
 
 cdef int _answer_last(HandlerRunner runner, ServerCall call, object error) except -1:
-    """Answer a call after an error in its answer, its error's description or the record of its end."""
+    """Answer a call after an error while it was answered, its error was described or its end was counted."""
     cdef bint is_unanswered = not call.was_ended or call.connection.outcomes.is_unanswered(call)
     call.was_ended = True
     return call.connection.answer_last(call, error, is_unanswered, not call.never_started)
@@ -525,7 +525,7 @@ cdef int _send_failure(HandlerRunner runner, ServerCall call, Failure failure) e
             try:
                 call._pack_fitting()
             except CallError:
-                # Only logged: the handler's own error matters more to the caller.
+                # The metadata do not fit, and are dropped silently: the handler's error matters more to the caller.
                 call.sent_metadata = None
             except BaseException as problem:
                 plain = plain_error(problem, "the metadata")
@@ -559,7 +559,7 @@ cdef int _count_end(HandlerRunner runner, ServerCall call, int status) except -1
         runner.unwatch(call)
     if call.stream is not None:
         (<ServedStream>call.stream).end()
-    # A context may keep the call alive: free its payload and arguments, keep its identity.
+    # A context may keep the call alive. Free its payload and arguments; keep its identity.
     call.given = None
     keep_identity(call)
     if call.flags & ONE_WAY and call.connection.outcomes is not None:
@@ -568,7 +568,7 @@ cdef int _count_end(HandlerRunner runner, ServerCall call, int status) except -1
 
 
 cdef int _drop_result(HandlerRunner runner, ServerCall call, Py_ssize_t size) except -1:
-    """Answer that memory is too full for a result; `size` is 0 if it was not encoded."""
+    """Answer that there is no memory for the result. `size` is 0 if the result was not encoded."""
     count_refusal("memory")
     call.compressor = 0
     failure = Failure(RESOURCE_EXHAUSTED, runner.room.lack_text(call, size), pushback_ms=PUSHBACK_NEVER)
@@ -576,5 +576,5 @@ cdef int _drop_result(HandlerRunner runner, ServerCall call, Py_ssize_t size) ex
 
 
 cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:
-    """Return whether an answer is still to be compressed: compressed answers are never this long."""
+    """Return whether an answer still has to be compressed, as a compressed answer never has this size here."""
     return call.compressor != 0 and PyBytes_GET_SIZE(payload) > SLICED_ABOVE

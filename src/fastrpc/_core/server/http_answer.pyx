@@ -1,10 +1,10 @@
-"""The status and the fields that a handler gives its answer by HTTP, and their checks.
+"""The status and header fields that a handler sets for an HTTP answer, and their checks.
 
-An answer may be stored by caches only if its method is safe and its handler says so by `Cache-Control`. The answer of a
-method that is not public is for its caller alone, unless the handler says who else may store it.
+Caches may store an answer only if its method is safe and its handler sets `Cache-Control`. Only the caller may store the
+answer of a method that is not public, unless the handler's `Cache-Control` names who may.
 
-Behind a gateway a server sends status and fields in an entry of the answer's metadata: the msgpack array of the status,
-the fields, and whether the answer is to be compressed.
+Behind a gateway a server sends status and fields in an entry of the answer's metadata: a msgpack array of the status,
+the fields, and whether to compress the answer.
 """
 
 import re
@@ -13,10 +13,10 @@ import msgspec
 
 from fastrpc._core.payload.metadata cimport entry_of
 
-# The statuses of HTTP that a handler may choose.
+# The HTTP statuses that a handler may set.
 cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
 
-# Response fields that the gateway sets itself, in lower case, and prefixes of names that it sets.
+# Response fields that only the gateway sets, in lower case, and the prefixes of others.
 cdef frozenset GATEWAY_FIELDS = frozenset(
     """allow connection content-encoding content-length content-type date keep-alive retry-after trailer
     transfer-encoding upgrade www-authenticate x-content-type-options x-request-id""".split()
@@ -25,15 +25,15 @@ cdef tuple GATEWAY_PREFIXES = ("access-control-", "meta-", "sec-")
 cdef object FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 cdef object FIELD_VALUE = re.compile("[\\t -~\x80-\xff]*")
 
-# Fields that only safe methods may set.
+# Fields that only handlers of safe methods may set.
 cdef frozenset SAFE_FIELDS = frozenset({"cache-control", "vary"})
 
-# A directive of Cache-Control with its value; the directives about who may store an answer (RFC 9111, 5.2.2).
+# A directive of Cache-Control with its value; the directives that state who may store an answer (RFC 9111, 5.2.2).
 cdef object DIRECTIVE = re.compile(r"""([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:=(?:"(?:[^"\\]|\\.)*"|[^,]*))?""")
 cdef frozenset SHARING = frozenset({"no-store", "private", "public", "s-maxage"})
 
 cdef enum:
-    # The longest value of an entry of metadata.
+    # The longest value of a metadata entry.
     MOST_BYTES = 65_535
 
 TOLD_KEY = b"frpc-http-bin"
@@ -45,7 +45,7 @@ cdef dict checked_answer(MethodRoute route, object status, object headers, bint 
         raise ValueError(f"status is {status!r}, it must be 200 to 299, 301 to 303, 307 or 308")
     for name, value in {}.items() if headers is None else headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(f"headers has {name!r}, which must be a text with a text")
+            raise TypeError(f"headers has {name!r}: its name and its value must be str")
         known = name.lower()
         if not FIELD_NAME.fullmatch(name) or known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES):
             raise ValueError(f"headers has {name!r:.100}: the gateway sets this field, or its name is invalid")
@@ -61,7 +61,7 @@ cdef dict checked_answer(MethodRoute route, object status, object headers, bint 
 
 
 def _for_its_caller(str value):
-    """Return directives that forbid shared caches to store an answer, unless the value allows it."""
+    """Return a Cache-Control value with `private`, unless `value` already states who may store the answer."""
     if any(found[1].lower() in SHARING for found in DIRECTIVE.finditer(value)):
         return value
     return f"private, {value}" if value else "private"

@@ -1,4 +1,4 @@
-"""The limits of the requests that one connection sends: their number, their memory, the senders of long ones."""
+"""The checks of the requests that one connection sends: their number, their memory, the senders of long requests."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -8,23 +8,24 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # A verdict besides the verdicts of `SenderCheck`: no sender is being judged.
+    # One more verdict, in addition to `Verdict` of `SenderCheck`: no sender is being judged.
     SENDER_UNJUDGED = 3
 
 
 @cython.final
 cdef class Intake:
     cdef:
-        # The gate; the connection, borrowed: the link that holds both holds this object, and nothing else does.
+        # The gate; the connection, borrowed. The link holds the connection and, alone, this object.
         Gate gate
         PyObject* connection
 
-        # The judge of long requests' senders, None before the first; a deferred verdict, until the wire reads it.
+        # The check of the senders of long requests, None before the first; a verdict that took time, until the wire reads
+        # it.
         SenderCheck sender_check
         int sender_verdict
 
     cdef inline bint is_crowded(self) except -1:
-        """Return whether a further call exceeds the limit; `crowd_text` has the reason."""
+        """Return whether one more call exceeds the limit. `crowd_text` returns the error text."""
         return (<EngineServedConnection>self.connection).calls_under_way() >= self.gate.concurrent_calls
 
     cdef str crowd_text(self)

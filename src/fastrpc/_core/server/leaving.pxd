@@ -1,4 +1,4 @@
-"""The last part of a connection's life: its drain, its last calls, its close."""
+"""The end of a connection: its drain, its last calls, its close."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -14,7 +14,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class Leaving:
     cdef:
-        # The engine and its served connection, borrowed: the engine holds both, and nothing else holds this object.
+        # The engine and its served connection, borrowed. The engine holds the connection and, alone, this object.
         PyObject* engine
         PyObject* connection
 
@@ -23,22 +23,22 @@ cdef class Leaving:
         Goodbye goodbye
         ConnectionLife life
 
-        # Whether input is ignored: the connection closes once its calls have ended.
+        # Whether input is ignored, because the connection closes when its calls have ended.
         readonly bint ignores_input
 
-        # Of a drain without a farewell: the instant after which it closes at the first moment without a call, and the
-        # instant after which it takes no further calls; 0: neither.
+        # For the drain of a protocol without a goodbye: the instant after which the connection closes as soon as it has no
+        # call, and the instant after which it accepts no calls; 0 = none.
         uint64_t pause_from_ns
         uint64_t last_call_ns
 
     cdef inline ByteStream stream(self):
-        """Return the stream of the engine, or None once it was freed."""
+        """Return the stream of the engine, or None after it was freed."""
         return None if (<Engine>self.engine)._stream is NULL else <ByteStream>(<Engine>self.engine)._stream
 
     cdef inline int64_t unsent(self) except? -1:
-        """Return the bytes of output that the peer has not taken, waiting messages of the wire included.
+        """Return the bytes of output that the peer has not accepted, including messages that wait in the wire.
 
-        A closed connection pumps no more: messages waiting in its wire are never sent.
+        Messages in the wire of a closed connection do not count, because they are never sent.
         """
         if self.wire.backlog is None or (<Engine>self.engine).is_closed:
             return (<Engine>self.engine).unsent_output()
@@ -46,7 +46,7 @@ cdef class Leaving:
 
     # Ends of calls.
     cdef inline int call_ended(self, bint was_let_in) except -1:
-        """Note the end of a call: it counts as use of the connection, may end the opening, and may let it close."""
+        """Note the end of a call, which is a use of the connection and may end its opening or close it."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         self.life.used_ns = max(self.life.used_ns, connection.now, connection.stepped_ns)
         if self.ignores_input or self.pause_from_ns:

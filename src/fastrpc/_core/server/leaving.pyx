@@ -1,22 +1,22 @@
-"""The last part of a connection's life: its drain, its last calls, its close.
+"""The end of a connection: its drain, its last calls, its close.
 
 ::
 
-    begin_drain ──► calls go on ──► pause: close at the first moment without a call ──► last call: nothing more is taken
+    begin_drain ──► calls continue ──► pause: close as soon as there is no call ──► last call: input is ignored
                         │                        │                                            │
                         └─ a second without ─────┴───────────── finish ◄──────────────────────┘
                            a call
 
-An engine holds this object beside its `ConnectionLife`, which has the rules that depend on time alone: age, rest,
-silence. A close here is an order to the engine, `close`, as in `connection_life`; the engine then calls `finish`.
+An engine holds this object in addition to its `ConnectionLife`, which has the rules that depend only on time: age, idle
+time, silence. To close the connection, both call `close` of the engine, which then calls `finish`.
 
-A protocol with a `Goodbye` has told its peer of the drain: calls under way go on, and the rules of `ConnectionLife` close
-the connection after them.
+A protocol with a `Goodbye` announces the drain to its peer. Calls in progress continue; the rules of `ConnectionLife`
+close the connection after them.
 
-A protocol without a farewell serves further calls while it drains, and closes after a second without a call: by then
-its peer follows a registry that no longer lists this server, or an answer told it to leave. A peer that learns of
-neither loses the connection at a moment without a call, if there is one: its unread requests were not started. Shortly
-before the time for calls is over, input is ignored.
+A protocol without a goodbye serves further calls while it drains, and closes after a second without a call. By then its
+peer follows a registry that no longer lists this server, or an answer has told it to use another server. If neither
+applies and the peer keeps calling, the connection closes as soon as it has no call in progress; unread requests were not
+started. Shortly before the time for calls is over, input is ignored.
 """
 
 cimport cython
@@ -28,19 +28,19 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 cdef uint64_t SECOND = 1_000_000_000
-# A peer that keeps calling loses its connection at the first moment without a call after this time, or after half of
-# the time for calls.
+# After this time, or after half of the time for calls, the connection of a peer that keeps calling closes as soon as it
+# has no call.
 cdef uint64_t STAY_NS = 10 * SECOND
 # The last part of the time for calls, in which input is ignored.
 cdef uint64_t DEAF_NS = SECOND
-# The interval of checks for the end of the last call while input is ignored: a handler whose caller was answered early
-# may still clean up, and ends without an answer that would cause a check.
+# The interval of checks for the end of the last call while input is ignored. They are needed because a handler whose
+# caller was answered early may still be running, and its end causes no answer and so no check.
 cdef uint64_t CLEANUP_NS = SECOND // 10
 
 
 @cython.final
 cdef class Leaving:
-    """How one connection ends: by a drain, by a breach of its protocol, by a close."""
+    """The end of one connection: by a drain, by a violation of its protocol, by a close."""
 
     def __init__(self, ConnectionLife life not None, Wire wire not None):
         self.engine = life.engine
@@ -52,20 +52,20 @@ cdef class Leaving:
     # Ends of calls
 
     cdef int call_refused(self, ServerCall call, int status) except -1:
-        """Note a refused call; it was answered unless it is one-way."""
+        """Note a refused call, which was answered unless it is one-way."""
         if status == UNAUTHENTICATED and self.wire.closes_on_refusal:
             self.ignores_input = True
         return self.call_ended(call.identity is not None)
 
     cdef int violated(self, object error) except -1:
-        """Note a breach of the protocol: later input cannot be understood."""
+        """Handle a violation of the protocol, after which no input can be parsed."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         (<Gate>connection.gate).dispatcher.stranger(connection.describe_peer(), f"{self.wire.protocol}: {error}")
         self.ignores_input = True
         return self.call_ended(False)
 
     cdef int _end_after_call(self, bint was_let_in) except -1:
-        """Note the end of a call on a connection that is to close."""
+        """Note the end of a call on a connection that will be closed; close it if this is the time."""
         if self.ignores_input:
             return _look_by(self, now_ns() + CLEANUP_NS) if self.is_busy() else _close(self)
         if not (<Engine>self.engine).is_reading:
@@ -75,7 +75,7 @@ cdef class Leaving:
     # State
 
     cdef bint is_busy(self) except -1:
-        """Return whether a call is under way, or a request in parts."""
+        """Return whether there is a call in progress, or a request that arrives in parts."""
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
         if connection.held or connection.queue:
             return True
@@ -89,11 +89,14 @@ cdef class Leaving:
         return facts.is_receiving
 
     cdef bint carries_nothing(self) except -1:
-        """Return whether no call is under way, all output is sent, and no message is incomplete."""
+        """Return whether no call is in progress, all output is sent, and no message is incomplete."""
         return not (self.is_busy() or self.unsent() or self.is_receiving())
 
     cdef bint has_drained(self) except -1:
-        """Return whether no call is under way, none came for a while, and all output is sent."""
+        """Return whether a draining connection may be closed: it has no call and no unsent output.
+
+        With a goodbye, the peer has to know of the drain; without one, no call may have arrived for a second.
+        """
         cdef Engine engine = <Engine>self.engine
         if engine.is_closed:
             return not (self.is_busy() or self.unsent())
@@ -104,11 +107,11 @@ cdef class Leaving:
     # Steps
 
     cdef int begin_drain(self, int reason, str text) except -1:
-        """Notify the peer, or close once it made no call for a while; calls until then are served."""
+        """Notify the peer, or close when it makes no call for a while. Calls until then are served."""
         cdef Engine engine = <Engine>self.engine
         cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
-        # A peer that is to use another connection has time for the change. The connection ends while the peer makes
-        # calls only if the server leaves, or if this connection has reached its age.
+        # A peer that keeps calling loses the connection only if the server stops or the connection has reached its age. For
+        # other reasons the peer has time to change to another connection.
         if self.goodbye is None and (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
             self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
             if span:
@@ -121,16 +124,16 @@ cdef class Leaving:
         return 0 if engine.is_closed else _look_by(self, max(now, self.life.left_due()))
 
     cdef int end_at_pause(self) except -1:
-        """Close a long-draining connection whose peer keeps calling: no call is under way now."""
+        """Close a connection that has drained for long and has no call now, although its peer keeps calling."""
         cdef ByteStream stream = self.stream()
         if (<Engine>self.engine).is_closed or stream is None or now_ns() < self.pause_from_ns:
             return 0
         return 0 if not self.carries_nothing() or stream.has_unread() else _close(self)
 
     cdef bint finish(self, int reason, str text, bint lingers) except -1:
-        """Close once all output is sent, then send the reason if the protocol can.
+        """Send the reason, if the protocol can, and close when all output is sent.
 
-        With `lingers` the stream is still read for a while. False: the stream was closed already.
+        With `lingers` the stream is read for a while longer. Return False if the connection was already closed.
         """
         cdef Engine engine = <Engine>self.engine
         cdef EngineServedConnection connection = <EngineServedConnection>self.connection
@@ -144,7 +147,7 @@ cdef class Leaving:
             self.goodbye.say(reason, text)
         self.life.leave_opening()
         self.life.linger(now)
-        # The gate is left before the stream is notified, since the stream may end at once.
+        # Stop the calls before the stream is finished, because the stream may end immediately.
         gate.leave(connection)
         engine.is_closed = True
         if self.stream() is not None:
@@ -156,7 +159,7 @@ cdef class Leaving:
     # Time
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Pass the facts to the life of the connection; return the instant of the next check."""
+        """Collect the facts and pass them to `ConnectionLife.check`; return the instant of the next check."""
         cdef Engine engine = <Engine>self.engine
         cdef Facts facts
         facts.is_receiving = False
@@ -164,10 +167,10 @@ cdef class Leaving:
         facts.began_ns = facts.received = 0
         self.wire.tell(&facts)
         facts.is_busy = self.is_busy()
-        # While input is ignored, the rest of an incomplete message is not awaited.
+        # While input is ignored, the rest of an incomplete message is not expected.
         facts.is_receiving = facts.is_receiving and not self.ignores_input
         facts.heard_ns = engine.received_ns
-        # A closed connection holds nothing; its peer may still take the last output.
+        # For a closed connection, `unsent_bytes` is 0, but its peer may still read the last output.
         if engine.is_closed:
             facts.unsent = self.unsent()
         else:
@@ -175,14 +178,14 @@ cdef class Leaving:
         return self.life.check(now, &facts)
 
     cdef uint64_t check_last_call(self, uint64_t now) except? 0:
-        """Ignore a connection's input shortly before its calls are cut off; then close it after its last call.
+        """Ignore a connection's input shortly before the time for calls is over, and close it after its last call.
 
         Return the instant of the next check, 0 = never.
         """
         if not self.ignores_input:
             if now < self.last_call_ns or self.last_call_ns == 0:
                 return self.last_call_ns
-            # Unread calls were not processed: their callers may repeat them.
+            # Requests that are not read were not processed, so their callers may repeat them.
             self.ignores_input = True
         if self.is_busy() or self.unsent():
             return now + CLEANUP_NS
@@ -197,6 +200,6 @@ cdef int _close(Leaving leaving) except -1:
 
 
 cdef int _look_by(Leaving leaving, uint64_t due_ns) except -1:
-    """Have the engine checked at `due_ns`, or earlier."""
+    """Schedule a check of the engine at `due_ns` or earlier."""
     cdef ByteStream stream = leaving.stream()
     return 0 if stream is None else stream.schedule_check(due_ns)

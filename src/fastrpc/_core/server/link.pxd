@@ -1,4 +1,4 @@
-"""A connection of a server, which holds the wire of its protocol; the contract of the two is `link/contract`."""
+"""A connection of a server, which holds the wire of its protocol. `link/contract` defines the interface between them."""
 
 cimport cython
 
@@ -19,43 +19,44 @@ cdef class Link(Engine)
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
     cdef inline Link open_link(self):
-        """Return the link, or None: the connection is closed, or the link was freed."""
+        """Return the link, or None if the connection is closed or the link was freed."""
         return None if self._engine is NULL or self.is_closed else <Link>self._engine
 
 
 @cython.final
 cdef class Link(Engine):
     cdef:
-        # The server's gate; the state of this connection for it.
+        # The server's gate; this connection from the view of the gate.
         readonly Gate gate
         readonly LinkedConnection connection
 
-        # Its protocol; the wire's `placing`, used by each read, its `flow` and `backlog`, used by each flush.
+        # The protocol; copies of three fields of the wire: each read uses `placing`, each flush `flow` and `backlog`.
         readonly Wire wire
         Placing placing
         Flow flow
         Backlog backlog
 
-        # Whether the last pump left output in the wire; whether a stream's sender has waited since `Flow.room`.
+        # Whether the last pump left output in the wire; whether senders of streams have waited since the last `Flow.room`.
         bint has_backlog
         bint has_senders
 
-        # Its life, and its leaving. The last use of the connection is the begin or end of its last call.
+        # The rules of the connection, and the rules of its end. A use of the connection is the start or end of a call.
         ConnectionLife life
         readonly Leaving leaving
 
-        # The opening connections: an opening ends when a call, whole or begun, is admitted, or when the wire says so.
+        # The connections that are opening. An opening ends when a call is admitted, complete or not, or when the wire ends
+        # it.
         Openings openings
 
-        # The limits of requests, for the wire.
+        # The checks of requests, which the wire calls.
         Intake intake
 
-        # Receives `on_room` for further pushes and `on_end`, or None.
+        # The object that pushes, or None. Its `on_room` is called when more may be pushed, `on_end` at the end.
         public object pusher
 
-    # For a wire, while it takes input.
+    # Called by the wire while it handles input.
     cdef inline int stamp(self, ServerCall call) except -1:
-        """Date a new call, and note this read in its connection."""
+        """Set the connection and the start of a new call, and the instants of this read in the connection."""
         call.connection = self.connection
         call.groups = self.connection.groups
         call.started_ns = self.life.used_ns = self.came_ns or self.now
@@ -66,7 +67,7 @@ cdef class Link(Engine):
         return 0
 
     cdef inline int request(self, ServerCall call, const char* name, Py_ssize_t size, bytes payload) except -1:
-        """Pass a complete request to the gate; `name` is the full name of its method."""
+        """Pass a complete request to the gate. `name` is the full name of its method."""
         self.gate.pass_in(call, name, size, 0, payload)
         if self.connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0

@@ -13,14 +13,14 @@ from fastrpc.rpc.identity import Identity
 
 @final
 class LinkedConnection(EngineServedConnection):
-    """The served calls of one connection that holds its protocol."""
+    """The served calls of the connection of a `Link`."""
 
     def note_drain(self) -> None:
-        """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
+        """Notify handlers of the drain. Further calls are accepted: the wire refuses calls that are too late."""
 
 @final
 class LinkedOutcomes(Outcomes):
-    """The outcomes of the calls of all links, by the wire of each."""
+    """Passes the outcomes of calls to the wire of their link. All links share one object."""
 
 @final
 class LinkedFlow(Flow):
@@ -57,11 +57,11 @@ class Link(Engine):
 
     @property
     def peer_takes(self) -> Literal["pushes"] | None:
-        """Return "pushes" if the protocol has them. The peer may ignore them without notice."""
+        """Return "pushes" if the protocol has pushes, else None. The peer may ignore pushes without notice."""
 
     @property
     def takes_pushes(self) -> bool:
-        """Whether the peer took enough output for another push."""
+        """Whether the peer has accepted enough output for another push."""
     pusher: Any
     """Receiver of `on_room()`, when pushes fit again, and `on_end()`, when none ever will; or None."""
 
@@ -74,7 +74,7 @@ class Link(Engine):
         """
 
     def describe_peer(self) -> Peer:
-        """Return the other side of the connection."""
+        """Return a description of the other side of the connection."""
 
     def identify(
         self,
@@ -84,27 +84,27 @@ class Link(Engine):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note the identity proved by the peer's certificate, and its expiry; a call's own token has precedence."""
+        """Set the identity proved by the peer's certificate, and its expiry. A token of a call has precedence."""
 
     def go_on(self) -> None:
         """Handle the input that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Notify the peer, or close once it made no call for a while; calls until then are served."""
+        """Notify the peer, or close when it makes no call for a while. Calls until then are served."""
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nothing is under way, and a last request may still come, which is impossible after a goodbye."""
+        """Whether the connection is idle, and its protocol has no goodbye, so that a last request may still arrive."""
 
     @property
     def has_drained(self) -> bool:
-        """Whether no call is under way or to come, and all output is sent."""
+        """Whether a drain is complete: no call is in progress or expected, and all output is sent."""
 
     def end_calls(self, text: str) -> None:
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still in progress, and stop its handler."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Tell the peer the reason, if the protocol can, and close once all output is sent."""
+        """Send the reason to the peer, if the protocol can, and close when all output is sent."""
 
     def stats(self) -> dict[str, Any]:
-        """Return the calls under way on this connection, as plain data."""
+        """Return the state of this connection as plain data: calls in progress, waiting output, credit."""

@@ -6,14 +6,14 @@
                                                               │ answer, fail, refuse
     answer ◄─── Wire ◄─── LinkedOutcomes ◄───────────────────┘
 
-`link/contract` has the contract of both. `LinkedOutcomes` passes on the outcomes of calls, and `LinkedFlow` the messages
-of streams: they find the link by the connection of a call, which may outlive the link. A link holds its rules in parts:
-`ConnectionLife`; `Leaving`, for drain and close; `Intake`, for the limits of requests.
+`link/contract` defines the interface between link and wire. `LinkedOutcomes` passes the outcomes of calls to the wire,
+`LinkedFlow` the messages of streams. Both reach the link through the connection of a call, which may outlive the link.
+The rules of a link are in parts: `ConnectionLife`; `Leaving` for drain and close; `Intake` for the checks of requests.
 
-A read crosses modules twice more with a wire than with an engine, by `place` and `take`, and once more with a backlog,
-by `pump`. A unary call crosses four times, once more than with an engine: to the gate, to `LinkedOutcomes`, to
-`Wire.answer` and to `Leaving.call_ended`, which is inline. With forms, each payload crosses once more for its marshal.
-The steps of a request that a wire calls on its link are inline in the `.pxd`.
+The wire costs calls between modules, compared with an engine that is the protocol itself: two more per read (`place`
+and `take`), and one more with a backlog (`pump`). A unary call costs four instead of three: to the gate, to
+`LinkedOutcomes`, to `Wire.answer` and to `Leaving.call_ended`, which is inline. With `Forms`, each payload costs one more
+for its marshal. The steps of a request that a wire calls on its link are inline in the `.pxd`.
 """
 
 cimport cython
@@ -38,7 +38,7 @@ from fastrpc.errors import RemoteProtocolError
 
 @cython.final
 cdef class LinkedConnection(EngineServedConnection):
-    """The served calls of one connection that holds its protocol."""
+    """The served calls of the connection of a `Link`."""
 
     # Output that waits in the wire
 
@@ -52,7 +52,7 @@ cdef class LinkedConnection(EngineServedConnection):
         cdef Link link = self.open_link()
         if link is None or link.backlog is None:
             return 0
-        # The passed bytes grow with the number of streams, so their effect is bounded.
+        # The bytes grow with the number of streams, so their effect is limited.
         return min(link.backlog.passed(), link.gate.send_hard - link.gate.send_soft)
 
     # Senders of long requests
@@ -67,17 +67,17 @@ cdef class LinkedConnection(EngineServedConnection):
         return (<ByteStream>link._stream).schedule_check(due_ns) if due_ns else 0
 
     def note_drain(self):
-        """Notify handlers of the drain. Further calls are accepted: the wire knows which are too late."""
+        """Notify handlers of the drain. Further calls are accepted: the wire refuses calls that are too late."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
 
 
 @cython.final
 cdef class LinkedOutcomes(Outcomes):
-    """The outcomes of the calls of all links, by the wire of each."""
+    """Passes the outcomes of calls to the wire of their link. All links share one object."""
 
     cdef int answer(self, Call call, bytes payload) except -1:
-        # Held: the answer may be the last reference.
+        # This reference keeps the link alive, as the answer may drop the last other one.
         cdef Link link = (<LinkedConnection>(<ServerCall>call).connection).open_link()
         if link is None:
             return 0
@@ -102,7 +102,7 @@ cdef class LinkedOutcomes(Outcomes):
         cdef ServerCall served = <ServerCall>call
         cdef uint32_t pushback_ms = served.pushback_ms
         if served.charge and served.waiting_payload is None and not served.is_held:
-            # The request is incomplete.
+            # Uncount the memory of an incomplete request.
             (<Gate>served.connection.gate).memory.charge(served, 0)
         link = (<LinkedConnection>served.connection).open_link()
         if link is None:
@@ -138,10 +138,11 @@ cdef class LinkedOutcomes(Outcomes):
 
 @cython.final
 cdef class LinkedFlow(Flow):
-    """The streams of all links, by the flow of each wire: the calls of a link may outlive it.
+    """Passes the messages of streams to the flow of their link's wire. All links share one object.
 
-    The gate admits only calls whose flags the wire has set. Meanwhile the session below keeps the link: a session ends
-    in a turn of the loop that takes no handler's step. A link asks the flow of its wire for room.
+    A call may outlive its link, so the link is looked up each time. It cannot be freed during a call of this object: the
+    session below holds it, and a session ends in a turn of the loop in which no handler runs. `Flow.room` is not passed
+    on; a link calls it on the flow of its wire.
     """
 
     cdef int head(self, Call call, bytes metadata) except -1:
@@ -187,7 +188,7 @@ cdef LinkedFlow LINKED_FLOW = LinkedFlow.__new__(LinkedFlow)
 
 @cython.final
 cdef class Link(Engine):
-    """A connection of a server, with the protocol that it holds."""
+    """A connection of a server, which holds the wire of its protocol."""
 
     def __init__(self, Wire wire not None, *, Gate gate not None, Openings openings not None, timeouts, keepalive):
         cdef LinkedConnection connection = LinkedConnection(gate, wire.protocol)
@@ -212,16 +213,16 @@ cdef class Link(Engine):
 
     @property
     def takes_pushes(self):
-        """Whether the peer took enough output for another push."""
+        """Whether the peer has accepted enough output for another push."""
         return self.unsent_output() <= <Py_ssize_t>self.gate.send_soft
 
     @property
     def peer_takes(self):
-        """Return "pushes" if the protocol has them. The peer may ignore them without notice."""
+        """Return "pushes" if the protocol has pushes, else None. The peer may ignore pushes without notice."""
         return None if self.wire.pushing is None else "pushes"
 
     def push(self, Call call not None):
-        """Send a one-way call of ours: to the peer it is a message of its server."""
+        """Send a one-way call to the peer, for which it is a message of its server."""
         if self.wire.pushing is None:
             raise NotImplementedError(f"protocol {self.wire.protocol} has no pushes")
         self.wire.pushing.push(self, call)
@@ -229,11 +230,11 @@ cdef class Link(Engine):
     # The peer
 
     def describe_peer(self):
-        """Return the other side of the connection."""
+        """Return a description of the other side of the connection."""
         return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note the identity proved by the peer's certificate, and its expiry; a call's own token has precedence."""
+        """Set the identity proved by the peer's certificate, and its expiry. A token of a call has precedence."""
         self.connection.certify(identity, valid_seconds, generation)
         return True
 
@@ -253,32 +254,32 @@ cdef class Link(Engine):
         return 0 if self.is_closed or self._stream is NULL else (<ByteStream>self._stream).schedule_check(due)
 
     def begin_drain(self, reason, text=""):
-        """Notify the peer, or close once it made no call for a while; calls until then are served."""
+        """Notify the peer, or close when it makes no call for a while. Calls until then are served."""
         self.leaving.begin_drain(reason, text)
 
     @property
     def has_drained(self):
-        """Whether no call is under way or to come, and all output is sent."""
+        """Whether a drain is complete: no call is in progress or expected, and all output is sent."""
         return self.leaving.has_drained()
 
     @property
     def is_at_rest(self):
-        """Whether nothing is under way, and a last request may still come, which is impossible after a goodbye."""
+        """Whether the connection is idle, and its protocol has no goodbye, so that a last request may still arrive."""
         return self.leaving.goodbye is None and self.leaving.carries_nothing()
 
     def end_calls(self, text):
-        """Answer every call that is still under way, and stop its handler."""
+        """Answer every call that is still in progress, and stop its handler."""
         if self.wire.assembling is not None:
             self.wire.assembling.end(text)
         self.gate.end_calls(self.connection, text)
 
     def close(self, reason=0, text=""):
-        """Tell the peer the reason, if the protocol can, and close once all output is sent."""
+        """Send the reason to the peer, if the protocol can, and close when all output is sent."""
         if self.leaving.finish(reason, text, reason != REASON_HANDSHAKE):
             _tell_pusher(self)
 
     def stats(self):
-        """Return the calls under way on this connection, as plain data."""
+        """Return the state of this connection as plain data: calls in progress, waiting output, credit."""
         if self.backlog is None:
             return self.connection.stats(self.unsent_output())
         found = self.connection.stats(self.leaving.unsent())
@@ -302,7 +303,7 @@ cdef class Link(Engine):
     def go_on(self):
         """Handle the input that waited for a verdict."""
         if self._stream is not NULL and not self.is_closed:
-            # The verdict took the time, so the peer is not late.
+            # The wait was caused by the verdict, so the peer is not late.
             self.life.resumed_ns = now_ns()
             (<ByteStream>self._stream).release_input()
 
@@ -351,7 +352,7 @@ cdef class Link(Engine):
             self.life.weigh(self.connection.unsent_bytes(), self.now)
         _heed_output(self, unsent, self.now)
         if self.leaving.pause_from_ns and not self.is_reading:
-            # From now on the peer may have an answer.
+            # The last answer was flushed, so the connection may close now.
             self.leaving.end_at_pause()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
@@ -365,7 +366,7 @@ cdef class Link(Engine):
         return self.intake.charge(change)
 
     cdef bint hears_rest_first(self) except -1:
-        # After its last one-way calls a peer may end its input at once.
+        # A peer may end its input directly after its last one-way calls.
         return self.wire.outlasts_input or not self.leaving.is_busy()
 
     cdef int crash(self) except -1:
@@ -380,7 +381,7 @@ cdef class Link(Engine):
         try:
             self.wire.lost()
         finally:
-            # The connection is uncounted even after an error: a drain would wait for it.
+            # Uncount the connection even after an error, as a drain would otherwise wait for it.
             _tell_pusher(self)
             self.life.count_out(error)
         return 0

@@ -1,4 +1,4 @@
-"""The bytes that the connections of a server hold, and their bounds."""
+"""The memory that the connections of a server hold, in bytes, and its limits."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -12,14 +12,15 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 @cython.final
 cdef class MemoryBudget(Timed):
     cdef:
-        # The loop of the server; its live connections, a set that the server changes.
+        # The loop of the server; the engines of its open connections, a set that the gate changes.
         readonly LoopState loop_state
         readonly set engines
         object __weakref__
 
-        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above `shed_above` calls
-        # of priority 1 are refused; above `shed_requests_above` each request is compared with the remaining bytes.
-        # Above `tight_above`, freed pages go back to the system, and received payloads grow slowly.
+        # Limits in bytes, of the requests of one connection and of all memory that the process counts. Windows of streams
+        # may grow below `lend_below`. Above `refuse_above` new calls are refused, above `shed_above` new calls of priority
+        # 1; above `shed_requests_above` each request of the connection is compared with its limit. Above `tight_above`,
+        # freed pages are returned to the system, and buffers of received payloads grow in smaller steps.
         int64_t request_bytes
         int64_t process_bytes
         int64_t lend_below
@@ -28,17 +29,18 @@ cdef class MemoryBudget(Timed):
         int64_t shed_above
         int64_t shed_requests_above
 
-        # Extra bytes for begun messages from peers with credit: no credit is given above 100 %.
+        # Bytes above `process_bytes` for incomplete messages of peers that still have credit; above it they get no more.
         int64_t credit_grace
 
         # The bytes that all decompressions of the process may take.
         readonly int64_t unpacking_bytes
 
-        # The nanoseconds for which a full process returns no connection credit; tests may shorten them.
+        # How many nanoseconds a full process may withhold connection credit, which tests may shorten; whether it is full.
         public uint64_t full_wait_ns
         readonly bint is_full
 
-        # Called once, in the next turn of the loop after the sum is within its bound again; None: no sender waits.
+        # A function that is called once, in the next turn of the loop after the sum fell below its limit; None if no sender
+        # waits.
         object on_room
 
     cdef int count(self, int64_t change) except -1
@@ -53,12 +55,12 @@ cdef class MemoryBudget(Timed):
 @cython.final
 cdef class HeldPieces:
     cdef:
-        # The call whose handler holds the pieces, its connection's budget, and the bytes counted there.
+        # The call whose handler holds the pieces; the budget of its connection; the bytes that it counts for the pieces.
         readonly ServerCall call
         MemoryBudget _memory
         readonly int64_t held
 
-        # The initial credit of the call's stream, and the bytes that the call had moved before.
+        # The initial credit of the call's stream, and the payload bytes that the call had sent and received by then.
         int64_t _first_credit
         uint64_t _moved_before
 
@@ -66,23 +68,23 @@ cdef class HeldPieces:
 @cython.final
 cdef class Room:
     cdef:
-        # The holder of the memory.
+        # The connection that holds the memory, and its budget; whether the payload is a stream message, not a request.
         MemoryBudget budget
         readonly ServedConnection connection
         bint is_message
 
-        # The received payload, counted as a request or a stream message, and its stated size.
+        # The size of the compressed payload, which is already counted, and its stated size after decompression.
         Py_ssize_t packed
         readonly Py_ssize_t stated
 
-        # The most bytes that the decompression may take, including STATE_BYTES beside its output; 0 before its begin
-        # and after its end.
+        # The bytes reserved for the decompression: its output, and STATE_BYTES for its state. 0 before the decompression
+        # starts and after it ends.
         int64_t size
 
-        # The bytes counted for the connection: at first, what the decompression has taken; then, for a stream message,
-        # the output that its handler holds.
+        # The bytes counted for the connection: during the decompression, the bytes that it uses; afterwards, for a stream
+        # message, the output that the handler holds.
         int64_t held
 
-        # For a stream message: the most bytes of its output; once it is complete, its size, until the handler asks for
-        # the next message. For a request: 0.
+        # For a stream message: the bytes reserved for its output or, when it is complete, its size, until the handler asks
+        # for the next message. For a request: 0.
         int64_t kept

@@ -18,7 +18,7 @@ def bytes_held() -> int:
 
 @final
 class MemoryBudget(Timed):
-    """The bytes that the connections of one server hold."""
+    """The memory that the connections of one server hold."""
 
     #: Nanoseconds for which credit is held back before the largest holder is closed; tests shorten them.
     full_wait_ns: int
@@ -37,7 +37,7 @@ class MemoryBudget(Timed):
         """The live connections."""
 
     def count_answer(self, connection: ServedConnection, change: int) -> None:
-        """Add or subtract bytes of an answer before it is in the output."""
+        """Add `change`, which may be negative, to the bytes of answers that are not in the output yet."""
 
     @property
     def is_full(self) -> bool:
@@ -66,21 +66,21 @@ class HeldPieces:
         """Count the first piece, before it is read.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: the process holds too much for new calls.
+            CallError: with RESOURCE_EXHAUSTED, if the process holds too many bytes for new calls.
         """
 
     def hold(self, size: int) -> None:
-        """Count `size` bytes from now on."""
+        """Set the counted bytes of the pieces to `size`."""
 
     def may_hold(self, size: int) -> bool:
-        """Return whether the process has room for `size` bytes; a single piece always has room."""
+        """Return whether there is memory for pieces of `size` bytes. There always is for a single piece."""
 
     @property
     def may_read_ahead(self) -> bool:
-        """Whether a piece may be read while the previous piece is sent: the peer takes bytes, and there is memory."""
+        """Whether a piece may be read while the previous one is sent: the peer gives credit, and there is memory."""
 
     def room(self) -> Future[None] | None:
-        """Return a future that is done once the stream can send; None if it can, or without a stream."""
+        """Return a future that completes when the stream can send; None if it can now, or without a stream."""
 
 @final
 class Room:
@@ -102,13 +102,13 @@ class Room:
         """The size that the payload states."""
 
     def take(self) -> int:
-        """Reserve the stated size: return 0, or 1 if its connection's memory is full, 2 if the process's is."""
+        """Reserve the stated size. Return 0, or 1 if it exceeds the limit of the connection, 2 of the process."""
 
     def lack_text(self, lack: int) -> str:
-        """Return why `take` took no room."""
+        """Return the error text for a result of `take` that is not 0."""
 
     def grow(self, size: int) -> str | None:
-        """Count an output of `size` bytes; return why memory is full, or None."""
+        """Count an output that has `size` bytes by now; return why there is no memory for it, or None."""
 
     def finish(self, size: int) -> str | None:
         """Note that the output is complete; return why memory is full, or None.
@@ -117,4 +117,4 @@ class Room:
         """
 
     def close(self) -> None:
-        """Give all room back."""
+        """Return all reserved and counted bytes."""

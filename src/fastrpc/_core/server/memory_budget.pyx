@@ -1,12 +1,12 @@
-"""The bytes that the connections of a server hold: counted, compared with their bounds, freed.
+"""The memory that the connections of a server hold: it is counted in bytes, compared with limits, freed.
 
 Requests, call records, answers, output, deferred reads, parts of frames and stream messages count (PROTOCOL.md,
-"Memory"). All servers of a process share one sum. While it exceeds its bound, credit is held back for a while; then the
-largest holder is closed.
+"Memory"). All servers of a process share one sum. While the sum exceeds its limit, credit is withheld for a while; then
+the connection that holds the most bytes is closed.
 
-Decompressed payloads count as they grow, and reserve a `Room` of their stated size before. Rooms of all servers
-together take at most a quarter of `Memory.process_bytes`; so do decompressed stream messages in handlers. A single
-payload of any size has room, so that work goes on.
+A payload reserves a `Room` of its stated size before it is decompressed, and counts as it grows. The rooms of all
+servers together have at most a quarter of `Memory.process_bytes`, and so have decompressed stream messages in handlers.
+A single payload may have any size, because otherwise it could never be handled.
 """
 
 import logging
@@ -27,20 +27,20 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-# PROTOCOL.md, "Memory": the longest time for which credit is held back.
+# PROTOCOL.md, "Memory": the longest time for which credit is withheld.
 cdef uint64_t FULL_NS = 5_000_000_000
 
 cdef enum:
-    # The side that lacks room for a decompression: none, the connection, or the process.
+    # The limit that a decompression exceeds: none, the connection's, or the process's.
     LACK_NONE = 0
     LACK_CONNECTION = 1
     LACK_PROCESS = 2
-    # The most bytes of a decompression besides its output: its state, its window, a piece of output.
+    # The bytes that a decompression needs at most in addition to its output: its state, its window, a piece of output.
     STATE_BYTES = 65_536
-    # The part of `Memory.process_bytes` for all decompressions.
+    # All decompressions together may use this part of `Memory.process_bytes`: a quarter.
     UNPACKING_SHARE = 4
 
-    # Freed bytes after which the heap is checked.
+    # The heap is checked after this many bytes were freed.
     MUCH_FREED = 33_554_432
 
 cdef extern from *:
@@ -48,7 +48,7 @@ cdef extern from *:
     #ifdef __GLIBC__
     #include <malloc.h>
     #define return_free_pages() malloc_trim(0)
-    /* The allocator's own limit moves from the first of these to the second as large blocks are freed. */
+    /* By itself, malloc raises the threshold from the first of these to the second as large blocks are freed. */
     #define map_large_blocks(is_on) mallopt(M_MMAP_THRESHOLD, (is_on) ? 131072 : 33554432)
     #else
     #define return_free_pages() 0
@@ -58,29 +58,29 @@ cdef extern from *:
     int return_free_pages() nogil
     int map_large_blocks(int is_on) nogil
 
-# Whether memory is short.
+# Whether memory is short: above `MemoryBudget.tight_above`.
 cdef bint is_short = False
-# Bytes freed since the last check of the heap, and the next instant at which its free pages may be returned.
+# Bytes freed since the last check of the heap, and the earliest instant at which its free pages are returned again.
 cdef int64_t freed = 0
 cdef uint64_t trim_after_ns = 0
-# Large blocks are mapped outside the heap: their memory is returned to the system when they are freed. The allocator's
-# limit stays fixed from the first time on.
+# Whether large blocks are mapped outside the heap, so that their memory is returned to the system when they are freed.
+# After the first change the allocator does not adjust this threshold itself any more.
 cdef bint is_mapping = False
 
-# The rooms of this process. The bytes that running decompressions may take, and the uncounted part of them.
+# The rooms of this process: the bytes reserved for running decompressions, and the part of them that is not counted yet.
 cdef int64_t rooms_taken = 0
 cdef int64_t rooms_left = 0
-# The bytes that stream messages held by handlers may take.
+# The bytes reserved for decompressed stream messages, until their handlers ask for the next message.
 cdef int64_t rooms_kept = 0
 
-# The budgets of live servers, for the search of the largest holder.
+# The budgets of all servers of the process, to find the connection that holds the most bytes.
 budgets = weakref.WeakSet()
 
 logger = logging.getLogger("fastrpc.server")
 
 
 def _forked():
-    # Bytes of the parent's connections count in the parent.
+    # The bytes of the parent's connections count only in the parent.
     global freed, rooms_taken, rooms_left, rooms_kept
     hold_bytes(-process_held)
     _note_memory(False)
@@ -111,9 +111,9 @@ cdef inline int _note_freed(int64_t size) noexcept:
 
 
 cdef int _look_at_heap() noexcept:
-    """If memory is short, shrink the heap: freed pages between live blocks stay in it.
+    """If memory is short, return the freed pages of the heap, which it otherwise keeps between used blocks.
 
-    Returning them takes 1 to 11 ms, and at most a twentieth of the time.
+    This takes 1 to 11 ms. It is done rarely enough to take at most a twentieth of the time.
     """
     global freed, trim_after_ns, is_mapping
     cdef uint64_t began = now_ns(), ended
@@ -131,12 +131,12 @@ cdef int _look_at_heap() noexcept:
 
 @cython.final
 cdef class MemoryBudget(Timed):
-    """The bytes that the connections of one server hold."""
+    """The memory that the connections of one server hold."""
 
     def __init__(self, loop, set engines not None, limits, memory):
         self.loop_state = loop_state(loop)
         self.engines = engines
-        # The budget of requests has room for the largest message.
+        # The limit for requests is at least the size of the largest message.
         self.request_bytes = max(memory.request_bytes, limits.message_bytes)
         self.process_bytes = memory.process_bytes
         self.tight_above = memory.process_bytes // 2
@@ -150,7 +150,7 @@ cdef class MemoryBudget(Timed):
         budgets.add(self)
 
     cdef int count(self, int64_t change) except -1:
-        """Add to the bytes that connections hold, or subtract."""
+        """Add `change`, which may be negative, to the bytes that connections hold."""
         cdef int64_t held = hold_bytes(change)
         if (held > self.tight_above) != is_short:
             _note_memory(held > self.tight_above)
@@ -169,7 +169,7 @@ cdef class MemoryBudget(Timed):
         return 0
 
     cdef int count_tail(self, ServedConnection connection, Py_ssize_t change) except -1:
-        """Count received bytes of a connection that wait for their turn of the loop."""
+        """Add `change` to the received bytes of a connection that wait for a turn of the loop."""
         connection.tail_held += change
         return self.count(change)
 
@@ -182,19 +182,19 @@ cdef class MemoryBudget(Timed):
         return _part_excess(self, process_held - size, 0 if is_new else connection.grace_bytes)
 
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1:
-        """End the count of a frame; `is_over`: its message is counted instead."""
+        """End the count of an incomplete frame; `is_over` if it was dropped or its message is counted by now."""
         hold_bytes(-connection.part_held)
         _note_freed(connection.part_held)
         connection.part_held = 0
         return self.count(0) if is_over else 0
 
     def count_answer(self, ServedConnection connection not None, Py_ssize_t change):
-        """Add or subtract bytes of an answer before it is in the output."""
+        """Add `change`, which may be negative, to the bytes of answers that are not in the output yet."""
         connection.answer_held += change
         self.count(change)
 
     cdef int on_timer(self) except -1:
-        """Close the largest holder if holding back credit for the longest time did not help."""
+        """Close the connection that holds the most bytes if withholding credit for the longest time did not help."""
         cdef ServedConnection connection
         _return_credit(self)
         if process_held <= self.process_bytes:
@@ -220,7 +220,7 @@ cdef class MemoryBudget(Timed):
         return 0
 
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
-        """Count a call with `size` bytes from now on; 0 at its end."""
+        """Set the counted bytes of a call to `size`; 0 at its end."""
         cdef ServedConnection connection = call.connection
         cdef Py_ssize_t change = size - call.charge, record = 0
         if change == 0:
@@ -245,7 +245,7 @@ cdef class MemoryBudget(Timed):
         return self.count(change + record)
 
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
-        """Return why further bytes of a call are refused, or None."""
+        """Return why `size` more bytes of a call are refused, or None."""
         cdef ServedConnection connection = call.connection
         cdef bint is_last = is_sheddable(call)
         cdef int64_t most = self.shed_above if is_last else self.refuse_above
@@ -272,13 +272,13 @@ cdef class MemoryBudget(Timed):
 
 
 cdef str _part_excess(MemoryBudget budget, int64_t held, int64_t grace):
-    """Return why incomplete requests may not grow while `held` bytes are held, or None."""
+    """Return why incomplete requests must not grow while `held` bytes are held, or None."""
     if held <= budget.process_bytes + grace:
         return None
-    # Messages that grow concurrently would block each other, each holding its part.
+    # Refuse them instead of letting them wait: messages that grow concurrently would block each other.
     return (
         f"the server's connections hold {process_held} bytes, {budget.process_bytes} are allowed "
-        "(Memory.process_bytes): requests that are not whole are dropped"
+        "(Memory.process_bytes): incomplete requests are dropped"
     )
 
 
@@ -295,7 +295,7 @@ cdef int _return_credit(MemoryBudget budget) except -1:
 
 @cython.final
 cdef class HeldPieces:
-    """Pieces that our handler reads before its stream sends them, counted for connection and process."""
+    """The memory of pieces that a handler reads before its stream sends them, counted for connection and process."""
 
     def __init__(self, ServerCall call):
         self.call = call
@@ -311,7 +311,7 @@ cdef class HeldPieces:
         """Count the first piece, before it is read.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: the process holds too much for new calls.
+            CallError: with RESOURCE_EXHAUSTED, if the process holds too many bytes for new calls.
         """
         problem = None if self.call is None else self._memory.excess(self.call, 0, True)
         if problem is not None:
@@ -321,7 +321,7 @@ cdef class HeldPieces:
         self.hold(size)
 
     def hold(self, int64_t size):
-        """Count `size` bytes from now on."""
+        """Set the counted bytes of the pieces to `size`."""
         cdef int64_t change = size - self.held
         if change and self.call is not None:
             self.held = size
@@ -329,15 +329,16 @@ cdef class HeldPieces:
             self._memory.count(change)
 
     def may_hold(self, int64_t size):
-        """Return whether the process has room for `size` bytes; a single piece always has room."""
+        """Return whether there is memory for pieces of `size` bytes. There always is for a single piece."""
         if self.call is None:
             return True
-        # Below its bound the process takes one more piece: just under the bound nothing else would end the wait.
+        # Below its limit the process accepts one more piece, even if it then exceeds the limit. Otherwise, with the sum
+        # just below the limit, nothing might end the wait.
         return process_held <= self._memory.process_bytes or process_held < size - self.held
 
     @property
     def may_read_ahead(self):
-        """Whether a piece may be read while the previous piece is sent: the peer takes bytes, and there is memory."""
+        """Whether a piece may be read while the previous one is sent: the peer gives credit, and there is memory."""
         cdef int64_t moved
         if self.call is None:
             return True
@@ -345,14 +346,14 @@ cdef class HeldPieces:
         return self.call.send_left + moved > self._first_credit and process_held < self._memory.lend_below
 
     def room(self):
-        """Return a future that is done once the stream can send; None if it can, or without a stream."""
+        """Return a future that completes when the stream can send; None if it can now, or without a stream."""
         stream = None if self.call is None else self.call.stream
         return None if stream is None else stream.wait_where_full()
 
 
 @cython.final
 cdef class Room:
-    """The memory of one payload during decompression; a stream message keeps it until its handler asks for the next."""
+    """The memory of one payload that is decompressed. A stream message keeps it until its handler asks for the next."""
 
     def __init__(self, ServedConnection connection not None, Py_ssize_t packed, Py_ssize_t stated, *, bint is_message=False):
         self.connection = connection
@@ -364,21 +365,21 @@ cdef class Room:
             connection.rooms_packed += packed
 
     def __dealloc__(self):
-        # The loop of the payload was closed first. The connection frees the bytes counted for it.
+        # For a payload whose loop was closed first. The connection uncounts the bytes of the payload.
         global rooms_taken, rooms_left, rooms_kept
         rooms_taken -= self.size
         rooms_left -= self.size - self.held if self.size else 0
         rooms_kept -= self.kept
 
     def take(self):
-        """Reserve the stated size: return 0, or 1 if its connection's memory is full, 2 if the process's is."""
+        """Reserve the stated size. Return 0, or 1 if it exceeds the limit of the connection, 2 of the process."""
         cdef int lack = _lack(self, self.stated + STATE_BYTES)
         if lack == 0:
             _enlarge(self, self.stated + STATE_BYTES)
         return lack
 
     def lack_text(self, int lack):
-        """Return why `take` took no room."""
+        """Return the error text for a result of `take` that is not 0."""
         if lack == LACK_CONNECTION:
             return f"input of its connection may hold up to {self.budget.request_bytes} bytes (Memory.request_bytes)"
         return (
@@ -387,7 +388,7 @@ cdef class Room:
         )
 
     def grow(self, Py_ssize_t size):
-        """Count an output of `size` bytes; return why memory is full, or None."""
+        """Count an output that has `size` bytes by now; return why there is no memory for it, or None."""
         cdef int lack = 0
         if size + STATE_BYTES > self.size:
             lack = _lack(self, size + STATE_BYTES)
@@ -398,7 +399,7 @@ cdef class Room:
         return None
 
     def finish(self, Py_ssize_t size):
-        """Note that the output is complete; return why memory is full, or None."""
+        """Note that the output is complete; return why there is no memory for it, or None."""
         global rooms_kept
         cdef object problem = self.grow(size) if size + STATE_BYTES > self.size else None
         if problem is None and self.is_message:
@@ -412,7 +413,7 @@ cdef class Room:
         return problem
 
     def close(self):
-        """Give all room back."""
+        """Return all reserved and counted bytes."""
         global rooms_kept
         _leave(self)
         _hold(self, 0)
@@ -425,7 +426,7 @@ cdef class Room:
 
 
 cdef int _lack(Room room, int64_t size) except -1:
-    """Return who lacks room for `size` bytes in total: LACK_NONE, the connection or the process."""
+    """Return the limit that `size` bytes in total exceed: LACK_NONE, LACK_CONNECTION or LACK_PROCESS."""
     cdef MemoryBudget budget = room.budget
     cdef ServedConnection connection = room.connection
     cdef int64_t more = size - room.size, others = rooms_taken - room.size + rooms_kept - room.kept
@@ -436,12 +437,12 @@ cdef int _lack(Room room, int64_t size) except -1:
     elif rooms_kept > room.kept and rooms_kept - room.kept + size - STATE_BYTES > budget.unpacking_bytes:
         return LACK_PROCESS
     if (process_held + rooms_left + more if others else process_held - room.packed - room.held) > budget.refuse_above:
-        # A single message may have any size, unless earlier messages are still kept.
+        # A single message may have any size, but not while earlier messages are still kept.
         return LACK_PROCESS
     if room.is_message:
         others = connection.rooms_kept - room.kept
         return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
-    # Waiting packed requests do not count: otherwise many might block each other.
+    # Waiting compressed requests do not count, as otherwise many of them might block each other.
     others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
     if room.size == 0:
         more -= STATE_BYTES
@@ -449,7 +450,7 @@ cdef int _lack(Room room, int64_t size) except -1:
 
 
 cdef int _enlarge(Room room, int64_t size) except -1:
-    """Raise the bytes that the payload may take."""
+    """Raise the bytes reserved for the decompression of a payload to `size`."""
     global rooms_taken, rooms_left, rooms_kept
     cdef int64_t more = size - room.size
     rooms_taken += more
@@ -481,17 +482,17 @@ cdef int _leave(Room room) except -1:
 
 
 cdef int _hold(Room room, int64_t held) except -1:
-    """Count `held` bytes for the connection instead of the previous number: as stream data or as requests."""
+    """Set the counted bytes of a payload to `held`, as stream data or as requests of the connection."""
     global rooms_left
     cdef int64_t change = held - room.held
     room.held = held
     if room.size:
-        # During the decompression this is the uncounted part of its room.
+        # During the decompression, `rooms_left` has the part of the room that is not counted.
         rooms_left -= change
     if room.is_message:
         room.connection.stream_held += change
         return room.budget.count(change)
     if room.size:
-        # The connection has a separate sum for requests only.
+        # The connection has such a sum only for requests.
         room.connection.rooms_left -= change
     return room.budget._hold_requests(room.connection, change, 0)

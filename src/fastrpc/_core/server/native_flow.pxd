@@ -1,4 +1,4 @@
-"""The messages and the words of calls by the native protocol."""
+"""The streams of the native protocol, and its dialect: error texts and numbers of compressors."""
 
 from fastrpc._core.link.contract cimport ContractGroups
 from fastrpc._core.native.connection cimport Connection
@@ -10,7 +10,7 @@ cdef ContractGroups NATIVE_GROUPS
 
 
 cdef inline Connection engine_behind(EngineServedConnection connection):
-    """Return the native connection, or None once it is gone; output is sent at the connection's instant."""
+    """Return the native connection, or None after it was freed. Advance its `now` to the served connection's."""
     if connection._engine is NULL:
         return None
     cdef Connection engine = <Connection>connection._engine

@@ -5,8 +5,8 @@ from fastrpc._core.server.served_connection import PlainDialect
 
 @final
 class NativeDialect(PlainDialect):
-    """The words of the dispatcher, and the numbers that the peer gave its compressors."""
+    """The error texts of the dispatcher, and the peer's numbers of compressors."""
 
 @final
 class NativeFlow(Flow):
-    """The streams of all native connections, by the connection of each call."""
+    """Sends and receives the messages of streams on native connections. All connections share one object."""

@@ -1,12 +1,12 @@
-"""The messages and the words of calls by the native protocol.
+"""The streams of the native protocol, and its dialect: error texts and numbers of compressors.
 
 ::
 
     handler ──► ServedStream ──► NativeFlow ──► SendQueue: messages, order, credit
                                      └────────► MessageAssembler: credit for the peer
 
-The objects have no state: all connections share them. They find the connection by the call; a call may outlive its
-connection.
+The objects have no state, so all connections share them. They reach the connection through the call, which may outlive
+the connection.
 """
 
 cimport cython
@@ -22,7 +22,7 @@ from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
 
 @cython.final
 cdef class NativeDialect(PlainDialect):
-    """The words of the dispatcher, and the numbers that the peer gave its compressors."""
+    """The error texts of the dispatcher, and the peer's numbers of compressors."""
 
     cdef int compressor(self, Call call, int number) except -1:
         cdef EngineServedConnection connection = <EngineServedConnection>(<ServerCall>call).connection
@@ -34,7 +34,7 @@ cdef class NativeDialect(PlainDialect):
 
 @cython.final
 cdef class NativeFlow(Flow):
-    """The streams of all native connections, by the connection of each call."""
+    """Sends and receives the messages of streams on native connections. All connections share one object."""
 
     cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
         cdef EngineServedConnection connection = <EngineServedConnection>(<ServerCall>call).connection
@@ -70,7 +70,7 @@ cdef class NativeFlow(Flow):
         return 0 if engine is None else engine.callee.ended(call)
 
     cdef int room(self) except -1:
-        # The engine wakes its senders.
+        # Nothing to do here: the engine itself wakes waiting senders.
         return 0
 
 

@@ -10,26 +10,26 @@ cdef class Openings(Timed):
     cdef:
         LoopState loop_state
 
-        # The server's connections.
+        # The gate, which has the server's connections.
         Gate gate
 
-        # The most connections that may open at once, above which silent ones are closed; the name of the limit.
+        # The limit of connections that are opening at the same time, above which silent ones are closed; its name.
         readonly Py_ssize_t limit
         readonly str bound
 
-        # Opening connections that are read, also before their protocol is known, with the instant of their last byte;
-        # the longest silent one first.
+        # The opening connections from which bytes are read, even before their protocol is known, with the instant of their
+        # last byte. The connection that is silent for longest is first.
         object heard_ns
 
-        # Two groups of opening connections that have sent a part of their opening: less than the preface; the preface
-        # without the rest. At most `limit` of each group are read; the others wait for a slot, in order.
+        # Two groups of connections that have sent a part of their opening: less than the preface, or the preface without
+        # the rest. At most `limit` connections of each group are read; the others wait for a slot, in order.
         set begun
         set prefaced
         dict waiting
         dict waiting_prefaced
 
-        # The instant of the check for silent connections (0: none); whether the check was deferred; whether a flood was
-        # reported.
+        # The instant of the next check for silent connections, 0 = none; whether the check was deferred once; whether
+        # too many openings were logged.
         uint64_t look_ns
         bint is_put_off
         bint is_reported

@@ -22,7 +22,7 @@ class Openings(Timed):
     @property
     def bound(self) -> str: ...
     def add_undecided(self, connection: Any) -> None:
-        """Count a connection of unknown protocol, or note bytes from it; `abort` closes a silent one."""
+        """Add a connection whose protocol is unknown, or note bytes from it. A silent one is closed by its `abort`."""
 
     def leave_undecided(self, connection: Any) -> None:
-        """Note that the protocol of a connection is known, or that it is lost."""
+        """Remove a connection whose protocol is known or that was lost."""

@@ -1,14 +1,14 @@
-"""Connections of a server in their opening: some are read from, some wait, some are closed.
+"""Connections of a server in their opening: some are read, some wait, some are closed.
 
 ::
 
-    accepted ──► heard_ns: read from, silent so far ──► all of it came: open
+    accepted ──► heard_ns: read, silent so far ──► complete opening: open
                     │                ├─► bytes of a TLS handshake: not silent
-                    │                └─► a part of it came: begun, then prefaced; at most `limit` of each,
-                    │                                       the others wait, not read from
+                    │                └─► part of the opening: begun, then prefaced; at most `limit` of each,
+                    │                                         the others wait and are not read
                     └─► more than `limit` openings: the one silent for longest is closed
 
-A peer that sends its opening in one piece has opened with its first bytes, even if many others are silent or slow.
+A peer that sends its opening in one piece is open after its first bytes, even if many other peers are silent or slow.
 """
 
 import logging
@@ -19,9 +19,9 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 
-# PROTOCOL.md, "Opening": the time without a byte after which an opening gives way to others.
+# PROTOCOL.md, "Opening": above the limit, a connection is closed after this time without a byte.
 cdef uint64_t SILENCE_NS = 200_000_000
-# A late check says nothing about silence: sent input may still be unread.
+# The delay of a check that was late, because input that was sent meanwhile may still be unread.
 cdef uint64_t PUT_OFF_NS = 50_000_000
 
 logger = logging.getLogger("fastrpc.server")
@@ -45,8 +45,8 @@ cdef class Openings(Timed):
         return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
 
     cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1:
-        """Let an accepted, counted connection open; return whether it exceeds the limit."""
-        # A surplus connection gets the reason, unless there are too many of them.
+        """Add an accepted, counted connection; return `is_surplus`: whether it exceeds `Limits.connections`."""
+        # A connection over the limit opens to get the reason, unless there are too many of them.
         if is_surplus and len(self.gate.engines) > self.gate.connections + self.limit:
             connection.abort()
             return True
@@ -54,25 +54,25 @@ cdef class Openings(Timed):
         return is_surplus
 
     def add_undecided(self, connection):
-        """Count a connection of unknown protocol, or note bytes from it; `abort` closes a silent one."""
+        """Add a connection whose protocol is unknown, or note bytes from it. A silent one is closed by its `abort`."""
         self.heard_ns.pop(connection, None)
         _add(self, connection, now_ns())
 
     def leave_undecided(self, connection):
-        """Note that the protocol of a connection is known, or that it is lost."""
+        """Remove a connection whose protocol is known or that was lost."""
         self.heard_ns.pop(connection, None)
         if len(self) <= self.limit:
             self.is_reported = False
 
     cdef int goes_on(self, PartsOwner connection) except -1:
-        """Note bytes of a TLS handshake. They take no slot: a handshake of two turns or more cannot end at once."""
+        """Note bytes of a TLS handshake. It needs no slot, because a handshake always takes several turns."""
         if connection in self.heard_ns:
             self.heard_ns[connection] = connection.now
             self.heard_ns.move_to_end(connection)
         return 0
 
     cdef int heard(self, PartsOwner connection) except -1:
-        """Note bytes that leave the opening incomplete."""
+        """Note bytes that do not complete the opening."""
         if connection not in self.heard_ns or connection.is_closed:
             return 0
         self.heard_ns[connection] = connection.now
@@ -85,7 +85,7 @@ cdef class Openings(Timed):
         return _take_slot(self, connection, self.prefaced, self.waiting_prefaced)
 
     cdef int leave(self, PartsOwner connection) except -1:
-        """Note that a connection is open, or lost."""
+        """Remove a connection that is open or was lost."""
         self.heard_ns.pop(connection, None)
         self.waiting.pop(connection, None)
         self.waiting_prefaced.pop(connection, None)
@@ -168,11 +168,11 @@ cdef int _close_silent(Openings openings, uint64_t now) except -1:
     while openings.heard_ns and len(openings) > openings.limit:
         connection = next(iter(openings.heard_ns))
         heard = openings.heard_ns[connection]
-        # This check comes first, since it ends the loop if every connection waits for its turn (below).
+        # This check has to be first: it ends the loop if every connection waits for its turn (below).
         if now < heard + SILENCE_NS:
             return _look_at(openings, heard + SILENCE_NS)
         if isinstance(connection, PartsOwner) and _waits_for_turn(<PartsOwner>connection):
-            # The bytes of the connection wait for a turn of the loop.
+            # The connection is not silent: its received bytes wait for a turn of the loop.
             openings.heard_ns[connection] = now
             openings.heard_ns.move_to_end(connection)
             continue

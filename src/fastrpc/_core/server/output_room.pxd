@@ -1,4 +1,4 @@
-"""Memory for the outputs of a server's connections, and the handlers that wait for it."""
+"""The memory for output of a server's connections, and the handlers that wait for it."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -11,45 +11,45 @@ from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection, process_held
 
 cdef enum:
-    # A smaller result, error or message is added without a check: its call record counts as more.
+    # A smaller result, error or message is written without a check of memory, as the record of its call counts more.
     SMALL_OUTPUT = 1_024
-    # In a read `Memory.send_soft` bounds one connection's answers, so only larger ones are weighed singly.
+    # During a read, only larger answers are counted one by one, as `Memory.send_soft` limits a connection's answers.
     LARGE_OUTPUT = 65_536
 
 
 @cython.final
 cdef class OutputRoom(Timed):
     cdef:
-        # The server's sum and bound, and its loop.
+        # The memory budget of the server, and its loop.
         readonly MemoryBudget memory
         LoopState loop_state
 
-        # The most bytes of a sent message.
+        # The size limit of a sent message.
         uint64_t sent_bytes
 
-        # Futures of senders that wait for room, in order; whether the next turn checks them.
+        # Futures of senders that wait for memory, in order; whether they will be checked in the next turn.
         object _senders
         bint _is_looking
 
         # Woken tasks that wait for a later turn, each with the error to resume it with. They continue in any case.
         object _woken
-        # Tasks that continue only once there is room, with their calls.
+        # Tasks that continue only when there is memory, with their calls: they would only send.
         object _giving
         # The number of tasks in `_woken` and `_giving`.
         Py_ssize_t deferred
         # Whether this object is in the queue of slices.
         bint _is_queued
 
-        # The instant at which woken tasks have used up this turn of the loop, 0: none wrote a large output; whether
-        # that instant has passed.
+        # The instant at which woken tasks have used up their time in this turn of the loop, 0 if none wrote a large output;
+        # whether that instant has passed.
         uint64_t _ends_ns
         bint is_spent
 
-    # Whether the sum is over its bound.
+    # Return whether the sum of the process exceeds its limit.
     cdef inline bint is_over(self) noexcept:
         return process_held > self.memory.process_bytes
 
-    # Whether a woken task waits for a later turn: memory is short, other tasks wait, or this turn is used up.
+    # Return whether a woken task has to wait for a later turn: memory is short, others wait, or the time is used up.
     cdef inline bint defers(self) noexcept:
         return process_held > self.memory.shed_above or self.deferred > 0 or self.is_spent
 
@@ -69,7 +69,7 @@ cdef class OutputRoom(Timed):
 
 
 cdef inline bint needs_room(ServerCall call, Py_ssize_t size) noexcept:
-    """Return whether an answer of a size is compared with the process's bound, and weighed at once."""
+    """Return whether an answer of this size has to be compared with the process's limit and counted immediately."""
     if size <= SMALL_OUTPUT and (call.sent_metadata is None or call.connection.is_reading):
         return False
     return size > LARGE_OUTPUT or not call.connection.is_reading

@@ -17,4 +17,4 @@ class OutputRoom(Timed):
     def memory(self) -> MemoryBudget: ...
     @property
     def has_room(self) -> bool:
-        """Whether the sum of the process is within its bound."""
+        """Whether the sum of the process is within its limit."""

@@ -1,19 +1,20 @@
-"""Memory for the outputs of a server's connections: results, errors, messages of streams, parts of bodies.
+"""The memory for output of a server's connections: results, errors, messages of streams, parts of bodies.
 
 ::
 
-    result ──► takes? ──► encoded ──► takes? ──► output, weighed at once
+    result ──► takes? ──► encoded ──► takes? ──► output, counted immediately
                   └──► dropped: RESOURCE_EXHAUSTED
-    error ───► takes? ──► with its details         message, part ──► is_over? ──► output, weighed at once
+    error ───► takes? ──► with its details         message, part ──► is_over? ──► output, counted immediately
                   └──► without them                                     └──► add ──► room ──► is_over? …
 
-Handlers that become ready in one turn of the loop would otherwise all write before any output is weighed. So a
-connection's output is weighed after each addition that is not small. Small outputs need no room: a handler that waited
-has a call record, which counts as more.
+A connection's output is counted after each addition that is not small. Otherwise all handlers that become ready in one
+turn of the loop would write before any output is counted. Small output is not checked: a handler that waited has a call
+record, which counts more.
 
-A woken handler continues in a later turn, within the time of slices (`loop/turns`), while memory is short and after
-large outputs have used up the turn: a thousand handlers that each encode a large value would hold the loop for seconds.
-The handler of a stream without input continues once there is room: before, its next message would only wait.
+While memory is short, or after large output has used up the turn, a woken handler continues in a later turn, within the
+time of slices (`loop/turns`). Otherwise a thousand handlers that each encode a large value would block the loop for
+seconds. The handler of a stream without input continues only when there is memory, as its next message would have to
+wait for memory anyway.
 """
 
 from collections import deque
@@ -28,22 +29,22 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) noexcept
 
 cdef enum:
-    # Senders woken in one turn of the loop: each checks again for room.
+    # How many senders are woken in one turn of the loop. Each of them checks again for memory.
     WOKEN_AT_ONCE = 32
 
-# Encoding that takes longer counts against the turn of the loop, whatever the result's size.
+# Encoding that takes longer counts as a large output, whatever the result's size.
 cdef uint64_t LONG_NS = 100_000
 
 # The time of woken handlers in one turn of the loop, equal to the time of slices.
 cdef uint64_t TURN_NS = 4_000_000
 
-# Other servers of the process may free memory without notice.
+# The interval of checks for memory, as other servers of the process may free memory without a notification.
 cdef uint64_t LOOK_NS = 20_000_000
 
 
 @cython.final
 cdef class OutputRoom(Timed):
-    """The room for the outputs of one server's connections."""
+    """The memory for output of one server's connections."""
 
     def __init__(self, MemoryBudget memory not None, uint64_t sent_bytes):
         self.memory = memory
@@ -56,14 +57,14 @@ cdef class OutputRoom(Timed):
     # Results and errors
 
     cdef bint takes(self, ServerCall call, int64_t size) noexcept:
-        """Return whether there is room for a call's outcome; the call's arguments are freed with the outcome."""
+        """Return whether there is memory for `size` bytes of a call's answer. Its arguments, freed then, do not count."""
         return process_held - call.charge + size <= self.memory.process_bytes
 
     cdef Py_ssize_t lack_before(self, ServerCall call, object value) except -2:
-        """Return -1 if a result may be encoded; if memory is short, its size, or 0 if only encoding shows the size."""
+        """Return -1 if there is memory to encode a result; otherwise its size, or 0 if the size is unknown."""
         cdef Py_ssize_t size
         if type(value) is str or type(value) is bytes:
-            # No codec makes the value smaller.
+            # The encoded value has at least this size.
             size = len(value)
             return size if needs_room(call, size) and not self.takes(call, size) else -1
         if value is None or type(value) is bool or type(value) is int or type(value) is float:
@@ -71,7 +72,7 @@ cdef class OutputRoom(Timed):
         return -1 if self.takes(call, 1) else 0
 
     cdef str lack_text(self, ServerCall call, int64_t size):
-        """Return why a result is dropped; `size` is 0 if it was not encoded."""
+        """Return the error text for a dropped result. `size` is 0 if it was not encoded."""
         what = f"the answer of {call.route.method} has {size} bytes" if size else (
             f"the answer of {call.route.method} is dropped unencoded"
         )
@@ -80,10 +81,10 @@ cdef class OutputRoom(Timed):
             f"{self.memory.process_bytes} (Memory.process_bytes)"
         )
 
-    # Outputs that were written
+    # Written output
 
     cdef int weigh(self, ServedConnection connection, Py_ssize_t size) except -1:
-        """Recount the output of a connection, which grew by `size` bytes."""
+        """Count the output of a connection again after it grew by `size` bytes, unless `size` is small."""
         if size > SMALL_OUTPUT:
             connection.weigh_answer()
             if size > LARGE_OUTPUT and not connection.is_reading:
@@ -91,12 +92,12 @@ cdef class OutputRoom(Timed):
         return 0
 
     cdef int spend(self, uint64_t began, bint is_large) except -1:
-        """Note an output that a woken handler wrote since `began`. A large one counts whatever time it took."""
+        """Note output that a woken handler wrote since `began`. It counts if it is large or took long."""
         cdef uint64_t now = now_ns()
         if not is_large and now <= began + LONG_NS:
             return 0
         if self._ends_ns == 0:
-            # Separate from the turn of `loop/turns`, where reads have their share.
+            # This time is separate from the turn of `loop/turns`, in which reads have their share.
             self._ends_ns = began + TURN_NS
             self.loop_state.call_soon(self._begin_turn)
         if now >= self._ends_ns:
@@ -111,16 +112,16 @@ cdef class OutputRoom(Timed):
 
     @property
     def has_room(self):
-        """Whether the sum of the process is within its bound."""
+        """Whether the sum of the process is within its limit."""
         return not self.is_over()
 
     cdef int add(self, object future) except -1:
-        """Complete a future once there is room. Its owner then checks again: other senders may have been faster."""
+        """Complete a future when there is memory. Its owner has to check again, as other senders may be faster."""
         self._senders.append(future)
         return 0 if self._is_looking else self._watch()
 
     cdef int _watch(self) except -1:
-        """Check again once there is room."""
+        """Check again when there may be memory."""
         if self.memory.on_room is None:
             self.memory.on_room = self._look
             self.loop_state.start_timer(self, now_ns() + LOOK_NS)
@@ -136,7 +137,7 @@ cdef class OutputRoom(Timed):
         return 0
 
     def _look(self):
-        """Wake the first senders, or streams whose handlers wait, if there is room."""
+        """If there is memory, wake the first senders or, if none wait, the handlers of streams."""
         cdef int woken = 0
         self._is_looking = False
         self.memory.on_room = None
@@ -149,7 +150,7 @@ cdef class OutputRoom(Timed):
         if self._senders and not self.is_over():
             self._look_soon()
         elif self._senders or self._giving:
-            # Drop futures that are done: their calls have ended.
+            # Drop futures that are done, because their calls have ended.
             self._senders = deque([future for future in self._senders if not future.done()])
             self._free_stopped()
             if self.is_over():
@@ -157,13 +158,13 @@ cdef class OutputRoom(Timed):
             else:
                 self._queue()
 
-    # Handlers that were woken
+    # Woken handlers
 
     cdef int defer(self, HandlerTask task, object error, ServerCall giver) except -1:
         """Resume a task in a later turn, after the waiting tasks.
 
         Args:
-            giver: its call, if it continues only once there is room for a message, or the call is stopped.
+            giver: the call of the task, if the task is to continue only when there is memory or the call is stopped.
         """
         (self._woken if giver is None or error is not None else self._giving).append((task, error, giver))
         self.deferred += 1
@@ -176,7 +177,7 @@ cdef class OutputRoom(Timed):
         return 0
 
     cdef int _free_stopped(self) except -1:
-        """Let handlers of stopped calls continue without room: nothing more of them is sent."""
+        """Let handlers of stopped calls continue without a check of memory, because they send nothing more."""
         cdef object kept = deque()
         for entry in self._giving:
             (self._woken if (<ServerCall>entry[2])._is_stopped() else kept).append(entry)
@@ -187,7 +188,7 @@ cdef class OutputRoom(Timed):
         """Return the next task that may continue and its error, or None."""
         if self._woken:
             return self._woken.popleft()
-        # Senders with a message come first.
+        # Senders that already have a message come first.
         return self._giving.popleft() if self._giving and not self._senders and not self.is_over() else None
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
@@ -195,7 +196,7 @@ cdef class OutputRoom(Timed):
             if self._go_on(ends_ns):
                 return True
         except Exception:
-            # The queue of slices drops this error, unless it is an interrupt: waiting tasks continue.
+            # The queue of slices drops this object after an error. Put it back, so that waiting tasks continue.
             self._is_queued = False
             self._queue()
             raise
@@ -205,7 +206,7 @@ cdef class OutputRoom(Timed):
         return False
 
     cdef int _go_on(self, uint64_t ends_ns) except -1:
-        """Resume tasks until none may continue, or the slice is over: then return 1."""
+        """Resume tasks until none may continue (return 0) or the slice is over (return 1)."""
         cdef object entry = self._next()
         while entry is not None:
             self.deferred -= 1
@@ -217,13 +218,13 @@ cdef class OutputRoom(Timed):
 
 
 cdef int _resume(OutputRoom room, HandlerTask task, object error) except -1:
-    # The end of the task may pass the context to another call.
+    # Stored here, because the end of the task may pass the context to another call.
     cdef object context = task._context
     try:
         try:
             PyContext_Enter(context)
         except RuntimeError as problem:
-            # Another thread has entered the context. Nothing else would wake the task, so it is abandoned.
+            # Another thread has entered the context. Abandon the task, because nothing would wake it again.
             task._abandon(problem)
             task.finished()
             return 0
@@ -233,7 +234,7 @@ cdef int _resume(OutputRoom room, HandlerTask task, object error) except -1:
             if PyContext_Exit(context) < 0:
                 _report(room, task, take_raised(), "The handler replaced the current context")
     except Exception as problem:
-        # Later tasks continue, as later callbacks of a loop do after a failed one.
+        # An error does not stop later tasks, like an error in a callback of the loop.
         _report(room, task, problem, "A task failed")
     return 0
 

@@ -4,7 +4,7 @@ from fastrpc._core.server.served_call import ServerCall
 from fastrpc._core.server.served_connection import ServedConnection
 
 class PythonServedConnection(ServedConnection):
-    """The served calls of one connection, whose outcomes go to methods in Python."""
+    """The served calls of one connection, whose outcomes are passed to methods in Python."""
 
     def answer(self, call: ServerCall, payload: bytes) -> None:
         """Send the result of a call: `payload`, encoded in its codec, and `call.reply_metadata`."""
@@ -20,10 +20,10 @@ class PythonServedConnection(ServedConnection):
         """
 
     def hold(self, call: ServerCall) -> None:
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+        """Note that a call is not answered in this turn. Until it is answered, a cancellation has to find it."""
 
     def release(self, call: ServerCall) -> None:
         """Note the end of a one-way call, which has no answer."""
 
 class PythonOutcomes(Outcomes):
-    """Passes outcomes to the connection of a call, in Python."""
+    """Passes the outcome of a call to the Python methods of its connection."""

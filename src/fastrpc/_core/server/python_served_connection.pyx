@@ -5,8 +5,8 @@
     Gate ──► PythonOutcomes ──► answer, fail, refuse, hold, release of a subclass
                     └──► crash: one of them raised
 
-The gate is in the middle of its work, so it sees no error of these methods. Messages of brokers become calls in this way
-(`server/delivering_connection`). A protocol with a byte stream has a `PythonWire`.
+These methods run inside steps of the gate, so their errors are caught and end the connection instead. Messages of
+brokers use this class (`server/delivering_connection`). A protocol with a byte stream uses `PythonWire`.
 """
 
 from fastrpc._core.calls.call cimport Call
@@ -18,7 +18,7 @@ from fastrpc.user_code import plain_error
 
 
 cdef class PythonServedConnection(ServedConnection):
-    """The served calls of one connection, whose outcomes go to methods in Python."""
+    """The served calls of one connection, whose outcomes are passed to methods in Python."""
 
     def __init__(self, gate not None, str protocol not None):
         ServedConnection.__init__(self, gate, protocol)
@@ -37,14 +37,14 @@ cdef class PythonServedConnection(ServedConnection):
         self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
     def hold(self, call):
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+        """Note that a call is not answered in this turn. Until it is answered, a cancellation has to find it."""
 
     def release(self, call):
         """Note the end of a one-way call, which has no answer."""
 
 
 cdef class PythonOutcomes(Outcomes):
-    """Passes outcomes to the connection of a call, in Python."""
+    """Passes the outcome of a call to the Python methods of its connection."""
 
     cdef int answer(self, Call call, bytes payload) except -1:
         cdef PythonServedConnection connection = <PythonServedConnection>(<ServerCall>call).connection

@@ -67,7 +67,7 @@ class PythonWire(Wire):
         """Send the failure of a call, or that it was not started. An error closes the connection."""
 
     def hold(self, call: ServerCall) -> None:
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+        """Note that a call is not answered in this turn. Until it is answered, a cancellation has to find it."""
 
     def check_at(self, now: int) -> int:
         """Compare the instants of the protocol with now, in nanoseconds; return the next one, 0 = none."""
@@ -92,7 +92,7 @@ class PythonWire(Wire):
         """
 
     def send(self, data: bytes) -> None:
-        """Send bytes at the end of the present read, else in the next turn of the loop."""
+        """Send bytes at the end of the current read or, outside a read, in the next turn of the loop."""
 
     def turn_is_over(self) -> bool:
         """Note a handled message. Return whether `receive_data` has to leave the rest for later."""
@@ -101,13 +101,13 @@ class PythonWire(Wire):
         """Schedule `check_at` for an instant; it may be called earlier."""
 
     def hold_back(self, is_held_back: bool) -> None:
-        """Pause reading until this is called with False; meanwhile no message is late."""
+        """Pause reading with True, resume it with False. Meanwhile no message is late."""
 
     def unsent_bytes(self) -> int:
-        """Return the bytes of output that the peer has not taken."""
+        """Return the number of bytes of output that the peer has not accepted."""
 
     def taken_bytes(self) -> int:
-        """Return the bytes of output that have left this machine, as far as known."""
+        """Return the number of bytes of output that were sent from this machine, as far as known."""
 
     def opened(self) -> None:
         """End the opening, which `Timeouts.handshake` bounds.
@@ -122,7 +122,7 @@ class PythonWire(Wire):
         """
 
     def act_for(self, caller: ProvenCaller) -> None:
-        """Give this connection the identity of a caller; the peer has proved that it acts for that caller."""
+        """Set the identity of this connection to a caller's. The peer must have proved that it acts for the caller."""
 
     def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
         """Count bytes of a call outside its payloads, once its handler has started."""

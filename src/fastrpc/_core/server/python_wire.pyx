@@ -1,15 +1,15 @@
-"""The wire of a protocol of servers that is written in Python.
+"""The wire of a server's protocol that is written in Python.
 
 ::
 
-    Wire.take ────────► receive_data(bytes) ──► begin ──► handler ──► hold, if it outlasts this turn
+    Wire.take ────────► receive_data(bytes) ──► begin ──► handler ──► hold, if it is not answered now
     Link.output ◄────── send(bytes) ◄── write_answer, write_failure ◄────┘
     Wire.check ───────► connection_made at first, then check_at(instant)
     Wire.lost ────────► connection_lost
 
 A subclass implements `receive_data`, `write_answer` and `write_failure`, and may override the other methods up to
-`connection_lost`. The link has the rules of the connection: opening, rest, age, drain, lateness. A read costs a few calls of
-Python; a protocol on a hot path is compiled.
+`connection_lost`. The link has the rules of the connection: opening, idle time, age, drain, late messages. A read costs
+a few Python calls, so a protocol on a hot path should be compiled.
 """
 
 cimport cython
@@ -30,7 +30,7 @@ from fastrpc.user_code import plain_error
 
 @cython.final
 cdef class ProvenCaller:
-    """The identity of a caller, and the end of its proof."""
+    """The identity of a caller, and the instant at which its credential expires."""
 
     def __init__(self, ServerCall call not None):
         self.identity = call.identity
@@ -47,10 +47,10 @@ cdef class PythonWire(Wire):
         self.outlasts_input = outlasts_input
         self.excludes_http = excludes_http
 
-    # A protocol implements these
+    # Implemented by a protocol
 
     def connection_made(self):
-        """The stream is connected."""
+        """Handle that the stream was connected."""
 
     def receive_data(self, data):
         """Handle received bytes; return how many were consumed."""
@@ -61,24 +61,24 @@ cdef class PythonWire(Wire):
         raise NotImplementedError(f"{type(self).__name__} does not implement write_answer()")
 
     def write_failure(self, call, failure):
-        """Send the failure of a call, or that it was not started."""
+        """Send the failure or the refusal of a call."""
         raise NotImplementedError(f"{type(self).__name__} does not implement write_failure()")
 
     def hold(self, call):
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+        """Note that a call is not answered in this turn. Until it is answered, a cancellation has to find it."""
 
     def check_at(self, now):
         """Compare the instants of the protocol with now, in nanoseconds; return the next one, 0 = none."""
         return 0
 
     def connection_lost(self):
-        """The stream is gone."""
+        """Handle that the stream was lost."""
 
-    # A protocol calls these
+    # Called by a protocol
 
     @property
     def link(self):
-        """The connection; None before it holds this wire and after its life."""
+        """The link that holds this wire; None before `join` and after the link was freed."""
         return self.here()
 
     @property
@@ -100,14 +100,14 @@ cdef class PythonWire(Wire):
         return call
 
     def send(self, bytes data not None):
-        """Send bytes at the end of the present read, else in the next turn of the loop."""
+        """Send bytes at the end of the current read or, outside a read, in the next turn of the loop."""
         cdef Link link = self.here()
         if link is not None and not link.is_closed:
             link.output.put(data, 0, PyBytes_GET_SIZE(data))
             link.written()
 
     def turn_is_over(self):
-        """Note a handled message. Return whether the rest of the data has to wait: it is presented again."""
+        """Note a handled message; return whether the rest of the data has to wait, which will be passed again."""
         cdef Link link = self.here()
         if link is None:
             return False
@@ -115,25 +115,25 @@ cdef class PythonWire(Wire):
         return link.messages_left < 0 and link.has_to_wait()
 
     def schedule_check(self, uint64_t due_ns):
-        """Schedule `check_at` for an instant, 0: for none; it may be called earlier."""
+        """Schedule a call of `check_at` at an instant or earlier; 0 = none."""
         cdef ByteStream stream = self.below()
         if due_ns and stream is not None:
             stream.schedule_check(due_ns)
 
     def hold_back(self, bint is_held_back):
-        """Pause reading until this is called with False; meanwhile no message is late."""
+        """Pause reading with True, resume it with False. Meanwhile no message is late."""
         cdef Link link = self.here()
         if link is not None:
             link.life.wants_pause = is_held_back
             link.life.heed_output(link.unsent_output(), now_ns())
 
     def unsent_bytes(self):
-        """Return the bytes of output that the peer has not taken."""
+        """Return the number of bytes of output that the peer has not accepted."""
         cdef Link link = self.here()
         return 0 if link is None else link.unsent_output()
 
     def taken_bytes(self):
-        """Return the bytes of output that have left this machine, as far as known."""
+        """Return the number of bytes of output that were sent from this machine, as far as known."""
         cdef ByteStream stream = self.below()
         return 0 if stream is None else stream.taken_bytes()
 
@@ -144,19 +144,19 @@ cdef class PythonWire(Wire):
             link.life.leave_opening()
 
     def note_use(self):
-        """Count the connection as used now."""
+        """Count now as a use of the connection, which is idle from then on."""
         cdef Link link = self.here()
         if link is not None:
             link.life.used_ns = now_ns()
 
     def act_for(self, ProvenCaller caller not None):
-        """Give this connection the identity of a caller; the peer has proved that it acts for that caller."""
+        """Set the identity of this connection to a caller's. The peer must have proved that it acts for the caller."""
         if caller.identity is not None:
             self.connection.prove(caller.identity, caller.expires_ns)
         self.connection.generation = caller.generation
 
     def count_moved(self, ServerCall call not None, uint64_t received_bytes, uint64_t sent_bytes):
-        """Count bytes of a call outside its payloads."""
+        """Count bytes that a call received and sent in addition to its payloads."""
         call.counters.moved(received_bytes, sent_bytes)
         call.moved_bytes += received_bytes + sent_bytes
 
@@ -215,7 +215,7 @@ cdef class PythonWire(Wire):
                 self.connection_made()
             return self.check_at(now)
         except BaseException as error:
-            # Without a next check the connection would neither rest nor age.
+            # End the connection: without a next check, its idle time and age would not be checked any more.
             self.connection.crash(plain_error(error, "the protocol"))
             return 0
 

@@ -8,7 +8,7 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # The pause after too many wrong credentials of a host.
+    # The milliseconds before a retry that are stated after too many wrong credentials of a host.
     REFUSED_PAUSE_MS = 1000
 
 
@@ -17,7 +17,7 @@ cdef class CallCounters:
     cdef:
         # The counters of native calls to methods that are not served here.
         MethodCounters unknown_method
-        # The counters of calls by other protocols than the native one: by protocol, then method.
+        # The counters of calls of other protocols: protocol -> method -> counters.
         dict _by_protocol
 
     cdef MethodCounters of(self, ServerCall call, MethodRoute route)
@@ -26,14 +26,14 @@ cdef class CallCounters:
 @cython.final
 cdef class RefusedCalls:
     cdef:
-        # The counters of every call of the server, started or not.
+        # The counters of all calls of the server, started or not.
         CallCounters counters
 
-        # Calls that were not started; the calls among them whose deadline had passed.
+        # The number of calls that were not started; how many of them because their deadline had passed.
         readonly uint64_t count
         readonly uint64_t expired
 
-        # Notified of calls that do not start (`fastrpc.server.watching`); None in most servers.
+        # An object that is notified of calls that do not start (`fastrpc.server.watching`); None in most servers.
         public object watch
 
     cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=*, int told=*, uint32_t pause_ms=*) except -1

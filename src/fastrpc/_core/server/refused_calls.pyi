@@ -11,7 +11,7 @@ class CallCounters:
 
     def __init__(self) -> None: ...
     def by_method(self, protocol: str) -> dict[str, MethodCounters] | None:
-        """Return the counters of a protocol's calls; None for the native one, whose routes hold them."""
+        """Return the counters of a protocol's calls by method; None for the native one, whose routes hold them."""
 
 @final
 class RefusedCalls:

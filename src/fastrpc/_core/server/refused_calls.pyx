@@ -5,7 +5,7 @@
     a step of the gate ──► refuse ──► note: counters of the method, limits, watch, log
                               └─────► Outcomes.refuse
 
-An engine that answers a call itself calls `note` alone.
+An engine that answers a call itself only calls `note`.
 """
 
 import logging
@@ -29,7 +29,7 @@ from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_r
 from fastrpc.status import Status
 
 cdef enum:
-    # The pause for a method that may still appear.
+    # The milliseconds before a retry that are stated for a method that may still appear.
     ABSENT_PAUSE_MS = 2000
 
 logger = logging.getLogger("fastrpc.server")
@@ -45,11 +45,11 @@ cdef class CallCounters:
         self._by_protocol = {}
 
     def by_method(self, str protocol not None):
-        """Return the counters of a protocol's calls; None for the native one, whose routes hold them."""
+        """Return the counters of a protocol's calls by method; None for the native one, whose routes hold them."""
         return None if protocol == "native" else self._by_protocol.setdefault(protocol, {})
 
     cdef MethodCounters of(self, ServerCall call, MethodRoute route):
-        """Return the counters of a call; a call of an unknown method has no route."""
+        """Return the counters of a call. `route` is None for an unknown method."""
         cdef ServedConnection connection = call.connection
         cdef dict by_method = connection.counters
         cdef MethodCounters counters
@@ -68,7 +68,7 @@ cdef class CallCounters:
 
 @cython.final
 cdef class RefusedCalls:
-    """The refusals of one server, over all of its connections."""
+    """Refuses and counts calls, for all connections of one server."""
 
     def __init__(self, CallCounters counters not None):
         self.counters = counters
@@ -87,7 +87,7 @@ cdef class RefusedCalls:
         self.note(call, status if told < 0 else told, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
-        # The flag is set before the refusal, during which the engine may end the call again.
+        # Set before the refusal, because the engine may try to end the call again during the refusal.
         call.was_ended = True
         try:
             connection.outcomes.refuse(call, status, sound_text(text), is_faulty)
@@ -97,7 +97,7 @@ cdef class RefusedCalls:
         return 0
 
     cdef int note(self, ServerCall call, int status, str text) except -1:
-        """Count a call that ends without having started."""
+        """Count and log a call that ends without having started."""
         cdef MethodCounters counters = self.counters.of(call, call.route)
         self.count += 1
         if call.permit is not None:
@@ -127,7 +127,7 @@ cdef class RefusedCalls:
         return 0
 
     cdef int refuse_late_in(self, ServerCall call, str step) except -1:
-        """Refuse a call whose deadline passed in a step; the text omits its method, which may be unknown."""
+        """Refuse a call whose deadline passed during a step. The text omits the method, which may be unknown."""
         self.expired += 1
         return self.refuse(call, DEADLINE_EXCEEDED, f"the deadline passed while {step}; the call was not started")
 
@@ -136,7 +136,10 @@ cdef class RefusedCalls:
         return self.refuse(call, UNAVAILABLE, text, False, -1, ABSENT_PAUSE_MS)
 
     cdef int refuse_client(self, ServerCall call, tuple refusal) except -1:
-        """Refuse a call by the client address that a trusted proxy reports; `refusal` is an HTTP status and a text."""
+        """Refuse a call because of the client address that a trusted proxy reports.
+
+        `refusal` is an HTTP status and a text.
+        """
         if refusal[0] == 403:
             return self.refuse(call, PERMISSION_DENIED, refusal[1])
         return self.refuse(call, RESOURCE_EXHAUSTED, refusal[1], False, -1, REFUSED_PAUSE_MS)

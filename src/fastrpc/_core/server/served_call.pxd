@@ -10,7 +10,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum Line:
-    # The lines in which a call may wait: its connection's, and the line of all calls of another priority than 0.
+    # The lines in which a call may wait: the line of its connection and, if its priority is not 0, the line of the server.
     AT_CONNECTION
     AMONG_ALL
     LINES
@@ -25,25 +25,26 @@ cdef class ServerCall(Call):
         MethodCounters counters
         HandlerTask task
 
-        # Booleans of a byte each, as in Call. Whether the call ended after its handler was told to stop.
+        # Booleans of a byte each, as in Call. Whether the handler has to stop because the call was ended; whether the
+        # handler runs in a thread or its answer is being compressed; whether the call is in `ServedConnection.held`.
         uint8_t was_cancelled
         uint8_t is_running
         uint8_t is_held
 
-        # Whether the caller was notified of its end: later ends are dropped.
+        # Whether the call was answered or refused, so that later answers are dropped.
         uint8_t was_ended
 
-        # The call keeps its identity when the connection's identity changes.
+        # Whether the call keeps its identity when the connection's identity changes.
         uint8_t keeps_identity
-        # A credential of the call itself proves its identity.
+        # Whether the call has a separate credential, which proves its identity.
         uint8_t has_own_credential
-        # The log is notified of its end.
+        # Whether the log is notified of the call's end: 0 = no, 1 = with a request id, 2 = without.
         uint8_t is_logged
 
-        # Whether the head of an answer without a stream has left.
+        # Whether the head of a unary answer was sent.
         uint8_t has_sent_head
 
-        # Whether the caller asks only for the head of a stream: no handler starts.
+        # Whether the caller asks only for the head of a stream, so that no handler starts.
         readonly uint8_t wants_head
 
         # Whether the deadline of the call has passed; whether no handler saw the call, as an interceptor or a full
@@ -51,51 +52,51 @@ cdef class ServerCall(Call):
         readonly bint is_expired
         public bint never_started
 
-        # The status sent to the caller while the handler ran, 0 if the handler's own end decides it.
+        # The status sent to the caller while the handler ran; 0 if the status depends on the handler's result.
         int told_status
 
-        # While it is refused, milliseconds after which its caller may retry, 0: not stated.
+        # While the call is refused: milliseconds after which the caller may retry, 0 = not stated.
         readonly uint32_t pushback_ms
 
-        # The client behind a trusted proxy that made the call; None: the connection's peer.
+        # The client behind a trusted proxy that made the call; None if the connection's peer made it.
         object client
 
-        # Whether its answer has a head and trailers, as in gRPC (`ServedConnection.has_trailers`): the form of the request
-        # decides on a connection that carries several protocols.
+        # Whether the answer has a head and trailers, as in gRPC (`ServedConnection.has_trailers`). On a connection with
+        # several protocols this depends on the request.
         readonly bint has_trailers
 
-        # The name of its method as it was sent, None: the method's own. A refusal shows this name, so no alias, gRPC
-        # name or route reveals a method. Noted when access is checked.
+        # The method name that the caller sent, or None if it is the method's own name. A refusal shows this name, so that
+        # an alias, gRPC name or route does not reveal the method. Set only if access is checked.
         bytes sent_name
 
-        # Its own identity, or None; the instant at which its own credential expires, 0: never.
+        # The identity of this call, if `keeps_identity`; the instant at which its separate credential expires, 0 = never.
         object own_identity
         uint64_t own_expires_ns
 
-        # Its slots under limits of concurrency, until its end.
+        # The slots that the call holds under concurrency limits until its end, or None.
         Permit permit
 
-        # Bytes of its decoded arguments, once known.
+        # The bytes of the decoded arguments, when they are known.
         Py_ssize_t weight
-        # Bytes that the connection counts for it now, and the bytes of its record.
+        # The bytes that the connection counts for the call now, and the bytes of its record.
         Py_ssize_t charge
         Py_ssize_t record
 
-        # While it waits for its start: its payload, the begin of the wait, its place in each line. While it waits or
-        # its request is unpacked: the context in which its request was read.
+        # While the call waits for its start: the payload, the instant since which it waits, its place in each line. While it
+        # waits or is decompressed: the context in which its request was read.
         bytes waiting_payload
         uint64_t queued_ns
         uint64_t places[LINES]
         object waiting_context
 
-        # The job of its handler's part that runs in a thread or waits for one (`handlers/thread_job`).
+        # The job of the handler that runs in a thread or waits for a thread (`handlers/thread_job`), or None.
         public object _thread_job
 
-        # The leading fields of its request that the protocol's answers depend on. In the native protocol None, or the
-        # list of a gateway's wishes (`http_answer`).
+        # The first fields of the request, if the protocol's answers depend on them. In the native protocol: None, or the
+        # status, fields and compression for a gateway (`http_answer`).
         object head
 
-        # Its decoded arguments.
+        # The decoded arguments, None before they are decoded.
         readonly object given
 
     # By its forms, if it has any: a connection may speak several protocols at once.
@@ -111,7 +112,7 @@ cdef class ServerCall(Call):
     cdef bint make_new(self) noexcept
 
 
-# Let a call keep its connection's present identity.
+# Make a call keep the identity that its connection has now.
 cdef inline int keep_identity(ServerCall call) noexcept:
     if not call.keeps_identity:
         call.keeps_identity = True
@@ -119,8 +120,8 @@ cdef inline int keep_identity(ServerCall call) noexcept:
     return 0
 
 
-# Make the client of a trusted proxy the peer of a call, and return the refusal of that client, or None. `found` has
-# client and refusal, from `fastrpc.server.http.forwarded`; None without any.
+# Make the client behind a trusted proxy the peer of a call, and return the refusal of that client, or None. `found` is the
+# client and the refusal, from `fastrpc.server.http.forwarded`, or None.
 cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
     if found is None:
         return None
@@ -131,22 +132,22 @@ cdef inline tuple take_client(ServerCall call, tuple found, str protocol):
     return found[1]
 
 
-# Return whether the credential that admitted a call has expired: it would start unauthenticated.
+# Return whether the credential that admitted a call has expired, so that the call must not start.
 cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept
 
-# Let the calls of a connection keep their identity before it changes.
+# Make the calls of a connection keep their identity, before the connection's identity changes.
 cdef int keep_identities(ServedConnection connection) except -1
 
 
 cdef class CallLine:
     cdef:
-        # The calls, with None for a call that left; the number of calls; the place of the first.
+        # The calls, with None in the place of a removed call; the number of calls; the index of the first call.
         list _places
         readonly Py_ssize_t count
         Py_ssize_t _head
 
-        # The number of places removed from the front, and the number of the line. `ServerCall.places` of a call has its
-        # place in each line, counted with the removed ones.
+        # The number of places removed from the front; the number of the line (Line). `ServerCall.places[line]` is the index
+        # of a call plus the removed places.
         uint64_t _left
         int _line
 
@@ -161,12 +162,12 @@ cdef class CallLine:
 
 cdef class WaitingCalls:
     cdef:
-        # Calls by priority, in the order of arrival: most have priority 0, and waiting calls seldom share a connection.
+        # The calls of each priority, in order of arrival.
         readonly CallLine high
         readonly CallLine normal
         readonly CallLine sheddable
 
-        # The bytes of the sheddable calls: each charge, and each call record.
+        # The bytes that are counted for the sheddable calls, and for their call records.
         readonly int64_t sheddable_bytes
         readonly int64_t sheddable_records
 
@@ -177,7 +178,7 @@ cdef class WaitingCalls:
     cdef ServerCall oldest(self)
 
 
-# The bytes charged for a waiting call.
+# Return the bytes that are counted for a waiting call.
 cdef Py_ssize_t waiting_bytes(ServerCall call) noexcept
 
 cdef bint is_sheddable(ServerCall call) noexcept

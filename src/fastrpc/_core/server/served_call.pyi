@@ -35,7 +35,7 @@ class ServerCall(Call):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller cancelled the call or its time is over; may be read from any thread."""
+        """Whether the caller cancelled the call or its deadline passed. May be read from any thread."""
 
     @property
     def draining(self) -> Draining:
@@ -48,14 +48,14 @@ class ServerCall(Call):
         headers: Mapping[str, str] | None = None,
         compress: bool | None = None,
     ) -> None:
-        """Set the status and fields of the answer by HTTP, as `Call.http` says."""
+        """Set the status and header fields of the HTTP answer, as documented at `Call.http`."""
 
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
-        """Wait, in an interceptor."""
+        """Wait in an interceptor."""
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """The decoded arguments, as the handler gets them."""
+        """The decoded arguments that the handler gets."""
 
     @property
     def given(self) -> tuple[Any, ...] | bytes | BoundArguments:
@@ -79,13 +79,13 @@ class ServerCall(Call):
 
     @property
     def codec_id(self) -> int:
-        """The codec of the request and of the answer, by its number on the wire."""
+        """The number of the codec of the request and of the answer."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Have a function replace each sent message, in an interceptor; the first function gets the yielded message."""
+        """In an interceptor, make a function replace each sent message. The first function gets the yielded message."""
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
-        """Have a function replace each message that the handler receives; in an interceptor."""
+        """In an interceptor, make a function replace each message that the handler receives."""
 
     async def send_metadata(self) -> None:
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
@@ -97,23 +97,23 @@ class ServerCall(Call):
         """
 
     def _compress_by(self, name: str | None) -> None:
-        """Compress the answer by the named compressor, if the peer accepts it; None sends the answer uncompressed."""
+        """Compress the answer with the named compressor if the peer accepts it; None = do not compress it."""
 
     def _ensure_head(self) -> None:
-        """Send the head of a unary answer, unless it was sent; later `reply_metadata` are the trailers."""
+        """Send the head of a unary answer unless it was sent. Later `reply_metadata` become the trailers."""
 
     @property
     def messages(self) -> Any:
-        """The stream of the call, None for a unary one and after the end."""
+        """The stream of the call; None for a unary call and after the end."""
 
     def _has_lapsed(self) -> bool:
-        """Return whether its credential has expired since its admission; may be called from any thread."""
+        """Return whether the call's credential has expired since its admission. May be called from any thread."""
 
     #: The job of its handler's part that runs in a thread or waits for one.
     _thread_job: Any
 
     def _is_stopped(self) -> bool:
-        """Return whether a CancelledError of its handler came from outside the handler."""
+        """Return whether the handler was stopped from outside, so that a CancelledError is not the handler's own."""
 
 def detached_call(
     kind: type[_Kind],

@@ -1,7 +1,7 @@
 """A call being served: its scope, its arguments and its stage; and the calls that wait for their start.
 
-The calls of a connection, or of all, start by priority 2, 0, 1, then by arrival. After a stall of the loop, the calls of a
-connection are held until its socket was seen empty.
+Waiting calls start in the order of the priorities 2, 0, 1, then by arrival. After a stall of the loop, the calls of a
+connection are held until its socket was once read empty.
 """
 
 import asyncio
@@ -31,16 +31,17 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # A hold ends after MOST_LOOKS turns of the loop, MOST_CAUGHT_UP bytes of requests, or MOST_WAITING one-way calls,
-    # even if there is more to read. One turn alone may bring megabytes.
+    # A hold ends after MOST_LOOKS turns of the loop, MOST_CAUGHT_UP bytes of requests, or MOST_WAITING waiting calls of
+    # which the oldest is one-way, even if there is more to read. A single turn may read megabytes.
     MOST_LOOKS = 6
     PATIENT_LOOKS = 24
-    # Most holds for which a turn is awaited: the turns of a thousand busy connections are long.
+    # How many times the length of a hold it may be extended while the connection waits for its turn to read. With a thousand
+    # busy connections these turns are long.
     PATIENT_HOLDS = 2
     MOST_CAUGHT_UP = 1_048_576
     MOST_WAITING = 1_000
 
-    # Gaps in a line before it is compacted.
+    # A line is compacted when it has this many more gaps than calls.
     SPARE_PLACES = 64
 
 logger = logging.getLogger("fastrpc.server")
@@ -64,7 +65,7 @@ cdef class ServerCall(Call):
         return self.groups.forms.marshal(self)
 
     cdef bytes get_request_entry(self):
-        # The caller's id is passed on even without a log.
+        # A request id of the caller is passed on even without a log.
         if self.request_entry is None and (self.is_logged == 1 or self.received_metadata is not None):
             find_request_entry(self, self.is_logged == 1)
         return self.request_entry
@@ -81,20 +82,20 @@ cdef class ServerCall(Call):
 
     @property
     def cancelled(self):
-        """Whether the caller cancelled the call or its time is over; may be read from any thread."""
+        """Whether the caller cancelled the call or its deadline passed. May be read from any thread."""
         return bool(self.was_cancelled) or self.is_expired
 
     @property
     def draining(self):
-        """Awaitable that is done once the server drains or the connection is being given up."""
+        """An awaitable that completes when the server or this connection drains."""
         return Draining(DrainEvent() if self.connection is None else self.connection.drain_event())
 
     def http(self, *, status=None, headers=None, compress=None):
-        """Set the status and fields of the answer by HTTP, as `Call.http` says."""
+        """Set the status and header fields of the HTTP answer, as documented at `Call.http`."""
         self.note_http(status, headers, compress, False)
 
     cdef int note_http(self, object status, object headers, object compress, bint is_forwarded) except -1:
-        """Set the fields; fields that a gateway forwards were completed before."""
+        """Set the fields. The fields that a gateway forwards already have their directives about caching."""
         cdef dict fields = checked_answer(self.route, status, headers, is_forwarded)
         if compress is not None and type(compress) is not bool:
             raise TypeError(f"compress is {compress!r}, it must be True, False or None")
@@ -108,12 +109,12 @@ cdef class ServerCall(Call):
         return self.groups.forms.note_answer(self, status, fields, compress)
 
     def sleep(self, seconds):
-        """Wait, in an interceptor."""
+        """Wait in an interceptor."""
         return asyncio.sleep(seconds)
 
     @property
     def arguments(self):
-        """The decoded arguments, as the handler gets them."""
+        """The decoded arguments that the handler gets."""
         if type(self.given) is bytes:
             return (self.given,)
         if type(self.given) is BoundArguments:
@@ -128,15 +129,15 @@ cdef class ServerCall(Call):
 
     @property
     def codec_id(self):
-        """The codec of the request and of the answer, by its number on the wire."""
+        """The number of the codec of the request and of the answer."""
         return self.codec
 
     def _has_lapsed(self):
-        """Return whether its credential has expired since its admission; may be called from any thread."""
+        """Return whether the call's credential has expired since its admission. May be called from any thread."""
         return self.connection is not None and self.route is not None and has_lapsed(self, now_ns())
 
     def _is_stopped(self):
-        """Return whether a CancelledError of its handler came from outside the handler."""
+        """Return whether the handler was stopped from outside, so that a CancelledError is not the handler's own."""
         cdef StreamChannel stream = <StreamChannel>self.stream
         return (
             self.was_ended
@@ -150,7 +151,7 @@ cdef class ServerCall(Call):
 
     @cython.nonecheck(False)
     cdef bint make_new(self) noexcept:
-        """Reset an ordinary call; fields that every REQUEST sets may stay."""
+        """Reset a call for reuse, except fields that every REQUEST sets; return False if the call cannot be reused."""
         if (
             not self.is_plain()
             or self.is_held
@@ -181,21 +182,21 @@ cdef class ServerCall(Call):
         self.sent_name = None
         self.forget_received()
         if self.outcome_status is not None:
-            # Interceptors noted the outcome.
+            # Interceptors set the outcome.
             self.outcome_status = None
             self._gave_none = False
             self._dropped_proceed = False
         return True
 
     cdef int note_name(self, const char* name, Py_ssize_t size) except -1:
-        """Note the name that a method was called by."""
+        """Set the method name that the caller sent, if it is not the method's own name."""
         cdef bytes own = self.route.name
         if PyBytes_GET_SIZE(own) != size or memcmp(PyBytes_AS_STRING(own), name, <size_t>size) != 0:
             self.sent_name = name[:size]
         return 0
 
     cdef int stop(self) except -1:
-        """Tell the handler to stop; its answer is sent once it has stopped."""
+        """Cancel the handler. Its answer is sent when it has stopped."""
         if self.route is not None and self.route.is_application:
             return self.groups.handling.leave_handler(self)
         if self.is_expired and self._thread_job is not None:
@@ -207,13 +208,13 @@ cdef class ServerCall(Call):
         elif self.waiting_context is not None:
             self.connection.gate.dispatcher.stop_unpacking(self)
         if self.stream is not None:
-            # Even if the cancellation fails, nothing more is received or sent.
+            # End both directions, so that nothing more is received or sent even if the handler ignores its cancellation.
             (<StreamChannel>self.stream).end_output(CancelledError())
             (<StreamChannel>self.stream).end_input(CancelledError())
         return 0
 
     cdef int answer_late(self, bint has_begun) except -1:
-        """Answer a late call whose handler cannot be stopped; the handler's own outcome is dropped."""
+        """Answer a call whose deadline passed and whose handler cannot be stopped. Drop the handler's own result."""
         cdef ServedConnection connection = self.connection
         if self.was_ended or self.flags & ONE_WAY:
             return 0
@@ -228,14 +229,14 @@ cdef class ServerCall(Call):
         return connection.tell_failure(self, failure)
 
     cdef int pack_metadata(self) except -1:
-        """Send the contents of `reply_metadata` with the next output; metadata that cannot be sent is tried once."""
+        """Encode `reply_metadata`, to be sent with the next output. It is cleared even if it cannot be encoded."""
         cdef object metadata = self._reply_metadata
         cdef bytes sent
         self._reply_metadata = None
         try:
             sent = encode_metadata(metadata if self.has_trailers else metadata.entries)
             if type(self.head) is list:
-                # A gateway asks for status and fields.
+                # A gateway asked for the HTTP status and fields.
                 sent += told_entry(<list>self.head)
             self._check_size(sent)
             if self.groups.forms is not None:
@@ -246,7 +247,7 @@ cdef class ServerCall(Call):
         return 0
 
     def _check_size(self, bytes sent not None):
-        """Refuse metadata of the answer that is over the limit of the caller; its form was checked before."""
+        """Raise if the answer's metadata exceeds the caller's limit. Its form was checked before."""
         cdef uint32_t limit = self.connection.most_metadata()
         if not is_too_large(sent, limit):
             return
@@ -258,7 +259,7 @@ cdef class ServerCall(Call):
         raise CallError(Status.INTERNAL, text)
 
     def _pack_fitting(self):
-        """Send the contents of `reply_metadata` with a failure; each entry that cannot be sent is left out and logged."""
+        """Encode `reply_metadata`, to be sent with a failure. Drop and log each entry that cannot be sent."""
         metadata, self._reply_metadata = self._reply_metadata, None
         parts = []
         for pair in pairs_of(metadata if self.has_trailers else metadata.entries):
@@ -267,7 +268,7 @@ cdef class ServerCall(Call):
                 if self.groups.forms is not None:
                     self.groups.forms.check_sent(self, part)
             except (CallError, TypeError, ValueError) as problem:
-                text = "%s: the metadata %.100a of its error is left out: %s"
+                text = "%s: the metadata %.100a of its error is dropped: %s"
                 logger.error(text, self.route.method, pair[0], getattr(problem, "message", problem))
             else:
                 parts.append(part)
@@ -278,12 +279,12 @@ cdef class ServerCall(Call):
     # Streams
 
     def wrap_sent(self, function):
-        """Have a function replace each sent message, in an interceptor; the first function gets the yielded message."""
+        """In an interceptor, make a function replace each sent message. The first function gets the yielded message."""
         cdef StreamChannel stream = self._stream_to_wrap()
         stream.sent_wraps = [*(stream.sent_wraps or ()), function]
 
     def wrap_received(self, function):
-        """Have a function replace each message that the handler receives; in an interceptor."""
+        """In an interceptor, make a function replace each message that the handler receives."""
         cdef StreamChannel stream = self._stream_to_wrap()
         stream.received_wraps = [*(stream.received_wraps or ()), function]
 
@@ -291,13 +292,13 @@ cdef class ServerCall(Call):
         if self.stream is None:
             raise RuntimeError(f"{self.route.method} has no messages to wrap: it is {self.kind}, or over")
         if self.given is None or not self.never_started:
-            raise RuntimeError(f"functions around the messages of {self.route.method} are given before `proceed`")
+            raise RuntimeError(f"{self.route.method}: call wrap_sent() and wrap_received() before `proceed`")
         return self.stream
 
     async def send_metadata(self):
-        """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
+        """Send the contents of `reply_metadata` now, before the first message of the answer's stream.
 
-        By gRPC, metadata may also be sent ahead of a unary answer.
+        With gRPC, metadata may also be sent before a unary answer.
 
         Raises:
             RuntimeError: the answer is not a stream, or the first metadata was sent already.
@@ -310,7 +311,7 @@ cdef class ServerCall(Call):
             raise RuntimeError(f"the answer of {self.method} is not a stream: its metadata goes with it")
 
     def _compress_by(self, str name):
-        """Compress the answer by the named compressor, if the peer accepts it; None sends the answer uncompressed."""
+        """Compress the answer with the named compressor if the peer accepts it; None = do not compress it."""
         self.compressor = 0
         for number, compressor in self.connection.gate.compressors.items():
             if compressor.name == name:
@@ -319,12 +320,12 @@ cdef class ServerCall(Call):
             self.stream.compress_by(self.compressor)
 
     def _ensure_head(self):
-        """Send the head of a unary answer, unless it was sent; later `reply_metadata` are the trailers."""
+        """Send the head of a unary answer unless it was sent. Later `reply_metadata` become the trailers."""
         if not self.has_sent_head and self.has_trailers and not self.route.gives_stream:
             self._send_head()
 
     cdef int _send_head(self) except -1:
-        """Send the head of an answer without a stream."""
+        """Send the head of a unary answer."""
         cdef ServedConnection connection = self.connection
         if self.has_sent_head:
             raise RuntimeError(f"the first metadata of {self.method} was sent already; later entries go with the end")
@@ -338,7 +339,7 @@ cdef class ServerCall(Call):
 
     @property
     def messages(self):
-        """The stream of the call, None for a unary one and after the end."""
+        """The stream of the call; None for a unary call and after the end."""
         return self.stream
 
     cdef int on_timer(self) except -1:
@@ -352,7 +353,7 @@ cdef class ServerCall(Call):
 
 cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
     cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.connection.expires_ns
-    # A stream's request in pieces may name an unknown method.
+    # `route` is None if the request of a stream arrives in pieces and names an unknown method.
     if call.route is not None and call.route.is_public:
         return False
     return ends != 0 and now >= ends or call.connection.is_expired and not call.has_own_credential
@@ -378,11 +379,11 @@ def detached_call(kind, metadata, identity, timeout):
 
 @cython.final
 cdef class CallLine:
-    # Under overload thousands of calls a second enter and leave, most of them refused. An OrderedDict takes five
-    # lookups for each, in memory that is no longer cached: a twentieth of the time of a worker. A linked list would be
-    # deallocated by as many nested calls as it has entries.
+    # Under overload thousands of calls per second are added and removed, and most of them are refused. An OrderedDict
+    # needs five lookups per call in memory that is no longer cached: a twentieth of the time of a worker. A linked list
+    # would be deallocated by as many nested calls as it has entries.
 
-    # Set in __cinit__: a subclass could skip __init__.
+    # In __cinit__, because a subclass could skip __init__.
     def __cinit__(self, int line):
         self._line = line
         self._places = []
@@ -413,7 +414,7 @@ cdef class CallLine:
         if self.count == 0:
             self._leave(len(places))
             return 0
-        # Both ends are calls, never gaps, so they are found at once.
+        # Remove gaps at both ends, so that the first and the last call are found directly.
         while places[self._head] is None:
             self._head += 1
         while places[len(places) - 1] is None:
@@ -425,7 +426,7 @@ cdef class CallLine:
         return 0
 
     cdef int _leave(self, Py_ssize_t count) except -1:
-        """Drop the first places."""
+        """Remove the first `count` places."""
         del self._places[:count]
         self._left += count
         self._head = 0
@@ -445,7 +446,7 @@ cdef class CallLine:
 @cython.final
 cdef class WaitingCalls:
 
-    # Set in __cinit__: a subclass could skip __init__.
+    # In __cinit__, because a subclass could skip __init__.
     def __cinit__(self, int line):
         self.high = CallLine(line)
         self.normal = CallLine(line)
@@ -458,13 +459,13 @@ cdef class WaitingCalls:
         return iter(self.high.entries() + self.normal.entries() + self.sheddable.entries())
 
     cdef CallLine of(self, ServerCall call):
-        """Return the calls of the same priority."""
+        """Return the line of the call's priority."""
         if call.priority == PRIORITY_HIGH:
             return self.high
         return self.sheddable if call.priority == PRIORITY_SHEDDABLE else self.normal
 
     cdef int add(self, ServerCall call) except -1:
-        """Append a call, whose payload is charged, to its priority's line."""
+        """Append a call, whose payload is counted, to the line of its priority."""
         self.of(call).add(call)
         if is_sheddable(call):
             self.sheddable_bytes += waiting_bytes(call)
@@ -472,7 +473,7 @@ cdef class WaitingCalls:
         return 0
 
     cdef int drop(self, ServerCall call) except -1:
-        """Remove a waiting call. Its charge may be gone: an engine that ends a call returns the charge first."""
+        """Remove a waiting call. Do not use its charge, which an engine that ends a call has already set to 0."""
         self.of(call).drop(call)
         if is_sheddable(call):
             self.sheddable_bytes -= waiting_bytes(call)
@@ -480,7 +481,7 @@ cdef class WaitingCalls:
         return 0
 
     cdef ServerCall first(self, int last_rank):
-        """Return the next call to start up to this rank, or None."""
+        """Return the next call to start whose rank is at most `last_rank`, or None."""
         if self.high.count:
             return self.high.first()
         if self.normal.count and last_rank >= RANK_NORMAL:
@@ -505,7 +506,7 @@ cdef bint is_sheddable(ServerCall call) noexcept:
     return call.priority == PRIORITY_SHEDDABLE
 
 
-# Holds after a stall of the loop: until a connection's socket was empty once, or for the longest time.
+# Holds after a stall of the loop. A hold lasts until the connection's socket was once read empty, or until a time limit.
 
 
 cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1:
@@ -519,7 +520,7 @@ cdef int begin_hold(ServedConnection connection, uint64_t hold_ns) except -1:
 
 
 cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t now) except -1:
-    """End a hold once a turn of the loop read nothing more, enough was read, or the hold took too long.
+    """End a hold if the last turn of the loop read nothing more, enough was read, or the hold took too long.
 
     Return whether the hold ended.
     """
@@ -527,9 +528,9 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
     if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
         connection.looks = MOST_LOOKS
     elif connection.waits_for_turn() and connection.patience > 0 and now < connection.patient_until_ns:
-        # Until its turn nothing more is read, and among a thousand busy connections each check waits for a turn. No
-        # timestamp tells whether a cancel is still to come: with a full window the peer's machine keeps bytes sent long
-        # ago, so a socket is read empty several times before they arrive.
+        # The connection waits for its turn, and nothing is read before. With a thousand busy connections this is so at each
+        # check. No timestamp shows whether a CANCEL will still arrive: with a full TCP window the peer's machine still has
+        # bytes that were sent long ago, so a socket is read empty several times before they arrive.
         connection.patience -= 1
         connection.held_until_ns = now + hold_ns
         return False
@@ -537,8 +538,8 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
     if connection.looks == 1 or now < connection.held_until_ns and has_read and connection.looks < MOST_LOOKS and (
         connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
     ):
-        # The first check comes before this turn's reads, and ends nothing however late it is: the process may have
-        # stopped for longer than a hold, with the cancels in the socket.
+        # The first check precedes this turn's reads, so it never ends the hold, however late it is: the process may have
+        # been stopped for longer than a hold, with CANCELs unread in the socket.
         connection.seen_read_ns = connection.received_ns
         return False
     connection.holding &= ~HOLD_STALL
@@ -548,5 +549,5 @@ cdef bint is_caught_up(ServedConnection connection, uint64_t hold_ns, uint64_t n
 
 
 cdef bint starts_one_way(WaitingCalls queue) except -1:
-    """Return whether the oldest call of this queue, which is not empty, is a one-way call: nothing can cancel it."""
+    """Return whether the oldest call of a non-empty queue is one-way, which cannot be cancelled."""
     return queue.oldest().flags & ONE_WAY != 0

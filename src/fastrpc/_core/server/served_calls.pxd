@@ -21,16 +21,16 @@ cdef class ServedCalls(ServingPart):
         # The gate that all connections share.
         Gate gate
 
-        # This connection as the gate knows it.
+        # This connection from the view of the gate.
         NativeServedConnection connection
 
-        # The life of the connection, and the credentials and output of its calls.
+        # The rules of the connection, including those for credentials and output of its calls.
         ConnectionLife life
 
-        # Credit withheld while memory is short, or too many requests wait for our turn.
+        # The connection credit that is withheld because memory is full or too many requests wait for their start.
         int64_t withheld
 
-        # The earliest deadline of an incomplete request, 0: none is known.
+        # The earliest known deadline of an incomplete request, 0 = none.
         uint64_t rest_due_ns
 
     cdef Connection engine(self)
@@ -41,7 +41,7 @@ cdef class ServedCalls(ServingPart):
 
 @cython.nonecheck(False)
 cdef inline ServerCall call_of(Gate gate, NativeServedConnection connection):
-    """Return the object for a new call: the spare one if possible."""
+    """Return the object for a new call: the gate's spare call or a new object."""
     cdef ServerCall call = gate.spare
     gate.spare = None
     if call is None:

@@ -13,7 +13,7 @@ class NativeServedConnection(EngineServedConnection):
 
     @property
     def engine(self) -> Connection | None:
-        """The connection, or None once it was freed."""
+        """The native connection, or None after it was freed."""
 
     def describe_peer(self) -> Peer:
         """Return the peer, which stays known when the connection has ended."""
@@ -22,17 +22,17 @@ class NativeServedConnection(EngineServedConnection):
         """Note a health probe, which does not count as use of the connection."""
 
     def note_drain(self) -> None:
-        """Notify handlers of the drain. The GOAWAY with FINAL names the last served call."""
+        """Notify handlers of the drain. Calls are served until GOAWAY FINAL, which names the last accepted call."""
 
     def return_credit(self) -> int: ...
 
 @final
 class NativeOutcomes(Outcomes):
-    """The outcomes of the calls of all native connections."""
+    """Sends the outcomes of calls on native connections. All connections share one object."""
 
 @final
 class ServedCalls(ServingPart):
-    """The peer's calls on one connection, with the connection in the form in which the gate knows it."""
+    """The peer's calls on one connection, and the served connection that the gate uses for them."""
 
 def serve_on(engine: Connection, gate: Gate) -> NativeServedConnection:
-    """Let a connection serve calls by a gate, as its settings announce. Return the served connection."""
+    """Make a connection serve calls through a gate, as its SETTINGS announce. Return the served connection."""

@@ -2,15 +2,15 @@
 
 ::
 
-    REQUEST whole ──► ServedCalls ──► Gate.pass_in ──► handler
-                                                         │ answer, fail, refuse
+    complete REQUEST ──► ServedCalls ──► Gate.pass_in ──► handler
+                                                            │ answer, fail, refuse
     RESPONSE ◄── Connection ◄── ServedCalls ◄── NativeOutcomes
 
 The module has the callee's side of the wire: memory for the pieces of a request, and frames for decisions of the gate.
 
-The most frequent calls avoid the objects of the general case: the gate passes a raw payload to its handler without a
-tuple around it, the handler runner fetches an exception where C left it instead of catching it, and a small answer goes
-into the write buffer without a `Frame` (`WireProtocol.write_answer`).
+The most frequent calls avoid objects of the general case: the gate passes a raw payload to its handler without a tuple
+around it, the handler runner fetches an exception from the thread state instead of catching it, and a small answer is
+written into the write buffer without a `Frame` (`WireProtocol.write_answer`).
 """
 
 cimport cython
@@ -45,11 +45,11 @@ from fastrpc._core.wire.window cimport placed
 from fastrpc._core.base.histogram import count_refusal
 
 cdef enum:
-    # Requests that wait for our turns may hold this part of `Memory.request_bytes` before credit is withheld: with the
-    # input under way, one window, they stay below the whole.
+    # Requests that wait for their start may hold a quarter of `Memory.request_bytes` before credit is withheld. Together
+    # with one window of bytes in flight they stay below the limit.
     PART_THAT_WAITS = 4
 
-# With this entry of a request a gateway asks for status and fields of the HTTP answer (PROTOCOL.md, "Metadata").
+# The metadata key with which a gateway asks for the status and fields of the HTTP answer (PROTOCOL.md, "Metadata").
 cdef frozenset ASKING_KEY = frozenset({b"frpc-http"})
 
 
@@ -59,21 +59,21 @@ cdef class NativeServedConnection(EngineServedConnection):
 
     @property
     def engine(self):
-        """The connection, or None once it was freed."""
+        """The native connection, or None after it was freed."""
         return None if self._engine is NULL else <Connection>self._engine
 
     def describe_peer(self):
-        """The peer, which stays known when the connection has ended."""
+        """Return a description of the peer, which remains available after the connection has ended."""
         if self.peer_info is None and self._engine is not NULL:
             self.peer_info = self.gate.dispatcher.describe_peer(<Connection>self._engine)
         return self.peer_info
 
     cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
-        """Keep the fields of an answer for a gateway that asks for them."""
+        """Store the status and fields of an answer if a gateway asked for them."""
         cdef bytes asked = call.received_metadata
         if asked is not None and not call.route.gives_stream and has_any_key(asked, ASKING_KEY):
             (<ServerCall>call).head = told_with(<list>(<ServerCall>call).head, status, fields, compress)
-            # The fields are sent with the metadata of the answer.
+            # Create the answer's metadata, with which the fields are sent.
             call.reply_metadata
         return 0
 
@@ -101,7 +101,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return engine.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
 
     cdef int64_t cut_bytes(self) except? -1:
-        # Further frames of long messages.
+        # The rest of long messages that are sent in pieces.
         return 0 if self._engine is NULL else (<Connection>self._engine).sender.cut_bytes
 
     cdef int weigh_answer(self) except -1:
@@ -109,7 +109,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return 0 if engine is None else (<ServedCalls>engine.serving).weigh_output()
 
     def note_drain(self):
-        """Notify handlers of the drain. The GOAWAY with FINAL names the last served call."""
+        """Notify handlers of the drain. Calls are served until GOAWAY FINAL, which names the last accepted call."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
 
@@ -124,7 +124,7 @@ cdef class NativeServedConnection(EngineServedConnection):
 
 @cython.final
 cdef class NativeOutcomes(Outcomes):
-    """The outcomes of the calls of all native connections."""
+    """Sends the outcomes of calls on native connections. All connections share one object."""
 
     @cython.nonecheck(False)
     cdef int answer(self, Call call, bytes payload) except -1:
@@ -133,7 +133,7 @@ cdef class NativeOutcomes(Outcomes):
         cdef Connection engine = engine_behind(connection)
         if engine is None:
             return 0
-        # The collector may have cleared a connection whose loop was closed.
+        # If the loop was closed, the garbage collector may have cleared the fields of the connection.
         if engine.is_closed or engine.serving is None:
             return 0
         if call.codec >= FIRST_OWN_NUMBER:
@@ -157,7 +157,7 @@ cdef class NativeOutcomes(Outcomes):
         return engine.sender.send_failure(call, answer)
 
     cdef bint is_unanswered(self, Call call) except -1:
-        # A failure replaces an answer whose pieces are not all sent.
+        # True even if pieces of an answer were sent: a failure can still replace the rest.
         return call.state != STATE_GONE
 
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1:
@@ -168,7 +168,7 @@ cdef class NativeOutcomes(Outcomes):
             return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
         except BaseException:
             if call.state == STATE_GONE:
-                # The call has left the table, and no refusal was sent: its caller would wait for ever.
+                # The call is over here, and no refusal was sent. Close the connection, as the caller would wait forever.
                 (<ServerCall>call).connection.abandon()
             raise
 
@@ -188,22 +188,22 @@ cdef NativeOutcomes NATIVE_OUTCOMES = NativeOutcomes.__new__(NativeOutcomes)
 
 @cython.final
 cdef class ServedCalls(ServingPart):
-    """The peer's calls on one connection, with the connection in the form in which the gate knows it."""
+    """The peer's calls on one connection, and the served connection that the gate uses for them."""
 
     cdef inline Connection engine(self):
-        # The caller of this method is the connection, or holds it.
+        # Never NULL here, because the caller of this method is the connection or holds it.
         return <Connection>self.owner
 
     cdef object connection_of(self):
         return self.connection
 
-    # From the request to the gate. Calls, routes and payloads are checked for None when they are made, not at each use.
+    # Requests to the gate. Calls, routes and payloads are checked for None when they are created, not at each use.
 
     cdef Call new_call(self):
         return call_of(self.gate, self.connection)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        # For the counters: the call may be refused while its request is incomplete.
+        # Needed for the counters if the call is refused while its request is incomplete.
         call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 
@@ -216,7 +216,7 @@ cdef class ServedCalls(ServingPart):
         self.connection.received_ns = engine.received_ns
         self.connection.is_reading = engine.is_reading
         if frame.method_size and frame.method[0] == c"." and not engine.is_client:
-            # Only callers from Go may name a bare function.
+            # A name that begins with a dot is a bare function, which only Go callers may call.
             (<ServerCall>call).route = None
             self.gate.refuse_unknown(<ServerCall>call, frame.method[:frame.method_size], frame.names, payload)
         else:
@@ -224,16 +224,16 @@ cdef class ServedCalls(ServingPart):
         if self.connection.ended_ns > engine.turn_ends_ns:
             engine.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).head is None and (<ServerCall>call).make_new():
-            # The call is answered, and held only by our caller: the next request reuses the object.
+            # The call was answered, and only our caller refers to it. The next request reuses the object.
             self.gate.spare = <ServerCall>call
         else:
-            # The handler may go on in the next turn of the loop.
+            # The handler may continue in the next turn of the loop.
             engine.woke = True
         return 0
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
-            # The handler reads no further messages; its answer is not sent yet.
+            # The handler reads no more messages, and its answer was not sent yet. Drop the message.
             return self.engine().assembler.message_taken(call, cost)
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True
@@ -247,7 +247,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         self.connection.now = self.engine().now
-        # Both sides watch the deadline: the reason is the same whichever side is first.
+        # Both sides watch the deadline. If the caller's CANCEL is first, the reason is the deadline all the same.
         return cancel_in_read(self.engine(), self.gate, <ServerCall>call, reason == CANCEL_DEADLINE)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -264,23 +264,23 @@ cdef class ServedCalls(ServingPart):
         cdef Connection engine = self.engine()
         return self.life.note_stall(engine.now, engine.came_ns)
 
-    # From the served connection to the wire
+    # Refusals to the wire
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
-        # A limit of the connection itself: the gate has not seen the call.
+        # The call exceeds a limit of the connection, so it was not passed to the gate.
         self.gate.refusals.note(<ServerCall>call, status, text)
         return _free_one_way(self, call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
-        """Answer that a call was not started. `is_faulty`: because of its caller's fault, which a budget limits."""
+        """Answer that a call was not started. With `is_faulty`, the caller is at fault and its budget is charged."""
         cdef Connection engine = self.engine()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         _free_one_way(self, call)
         if status == DEADLINE_EXCEEDED:
-            # Honest callers send such requests, too, so the wire's budgets omit these refusals.
+            # Honest callers send such requests, too, so no budget of the wire is charged for them.
             engine.note_unanswered()
         if call.state == STATE_CANCELLED:
-            # The wire ends a cancelled call by CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").
+            # On the wire a cancelled call ends with CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").
             status = CANCELLED
         if is_faulty and status == RESOURCE_EXHAUSTED:
             # Any other pushback would suggest that the same call could succeed later.
@@ -293,7 +293,7 @@ cdef class ServedCalls(ServingPart):
     cdef int on_cut_request(self) except -1:
         cdef FrameReader reader = self.engine().reader
         cdef uint64_t timeout = self.gate.timeout_of(reader.cut_timeout_us, reader.cut_flags)
-        # A one-way call has no answer.
+        # No check for a one-way call, which has no answer.
         return _await_rest(self, reader.cut_at + timeout) if timeout and not reader.cut_flags & ONE_WAY else 0
 
     # Memory
@@ -314,7 +314,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.count_tail(self.connection, change)
 
     cdef int weigh_output(self) except -1:
-        """Count the untaken output."""
+        """Count the output that the peer has not accepted."""
         cdef Connection engine = self.engine()
         self.life.weigh(engine.sender.untaken_bytes(), engine.now)
         if self.connection.holding & HOLD_OUTPUT:
@@ -322,7 +322,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef int on_piece(self, Call call) except -1:
-        """Count the received part of a request; over a budget it is refused before its rest arrives."""
+        """Count the received part of a request. If a budget is exceeded, refuse the request before its rest arrives."""
         cdef ServerCall served = <ServerCall>call
         cdef Py_ssize_t size
         cdef str problem
@@ -333,7 +333,7 @@ cdef class ServedCalls(ServingPart):
                 _end_cut(self, call.id, problem)
             return 0
         size = (<Assembly>call.incoming.assembly).filled
-        # At its first piece a request must fit as a whole, at later pieces with the bytes received so far.
+        # At the first piece the whole request must fit into the budgets, at later pieces the bytes received so far.
         problem = self.gate.admission.over_budget(
             served,
             size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
@@ -353,12 +353,13 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.count(change)
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """Count the received part of a frame; if memory is full, its call is refused or ended."""
+        """Count the received part of a frame. If memory is full, refuse or end its call and return the reason, else None.
+        """
         cdef str problem = self.gate.memory.count_part(self.connection, size, frame.kind == REQUEST)
         if problem is not None:
             count_refusal("memory")
             if frame.flags & CONT:
-                # Earlier pieces of its message are dropped too.
+                # Drop the earlier pieces of the message, too.
                 _end_cut(self, frame.id, problem)
         return problem
 
@@ -379,7 +380,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        # Checked for each frame: usually nothing waits.
+        # Called for each frame. Usually nothing waits, which is checked first.
         if not (self.gate.memory.is_full or self.connection.holding & (HOLD_STALL | HOLD_QUEUE)) or not _keeps_credit(self):
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
@@ -408,7 +409,7 @@ cdef class ServedCalls(ServingPart):
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef Connection engine = self.engine()
         cdef uint64_t due = _check_rest(self, now)
-        # A client that takes calls keeps its connection for them.
+        # A connection to a client that accepts calls is never idle.
         cdef bint is_busy = engine.liveness.was_used() or not engine.settled or engine.peer.max_calls != 0
         return due if engine.is_closed else earlier(due, self.life.look(now, is_busy, engine.sender.untaken_bytes()))
 
@@ -420,7 +421,7 @@ cdef class ServedCalls(ServingPart):
                 _drop_request(self, call, UNAVAILABLE, text)
             else:
                 self.gate.end_call(<ServerCall>call, text)
-        # The connection closes next: no answer waits for its turn.
+        # Write the answers now, because the connection closes next.
         return engine.sender.pump(0, False)
 
     cdef int on_drain(self) except -1:
@@ -432,7 +433,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.leave(self.connection)
 
     cdef int on_lost(self, object error) except -1:
-        """Drop the answers of a lost peer."""
+        """Stop the calls of a lost connection, and uncount the memory of their incomplete messages."""
         cdef Call call
         self.gate.leave(self.connection)
         for call in self.engine().callee.calls.entries():
@@ -453,7 +454,7 @@ cdef int _drop_request(ServedCalls calls, Call call, int status, str text) excep
 
 
 cdef int _await_rest(ServedCalls calls, uint64_t due_ns) except -1:
-    """Schedule the check of an incomplete request's deadline."""
+    """Schedule a check at the deadline of an incomplete request."""
     if calls.rest_due_ns == 0 or due_ns < calls.rest_due_ns:
         calls.rest_due_ns = due_ns
         return calls.engine().schedule_check(due_ns)
@@ -492,7 +493,7 @@ cdef int _refuse_rest(ServedCalls calls, Call call, uint64_t now) except -1:
 
 
 cdef int _end_cut(ServedCalls calls, uint64_t id, str text) except -1:
-    """End a call with an incomplete message, which is dropped; discard its later frames."""
+    """End a call with an incomplete message. Drop the message, and discard later frames of the call."""
     cdef Connection engine = calls.engine()
     cdef Call call = engine.callee.find(id)
     if call is None:
@@ -505,7 +506,7 @@ cdef int _end_cut(ServedCalls calls, uint64_t id, str text) except -1:
 
 
 cdef bint _keeps_credit(ServedCalls calls) noexcept:
-    """Return whether memory is short, or large requests arrive faster than they start, which ends by itself."""
+    """Return whether to withhold credit: memory is full, or large requests arrive faster than they start."""
     cdef int holding = calls.connection.holding
     if calls.gate.memory.is_full:
         return True
@@ -517,14 +518,14 @@ cdef bint _keeps_credit(ServedCalls calls) noexcept:
 
 
 cdef int _free_one_way(ServedCalls calls, Call call) except -1:
-    # A one-way call is counted when it is complete; from then on its state is GONE.
+    # A one-way call counts in `one_way_calls` when it is complete. Its state is STATE_GONE from then on.
     if call.flags & ONE_WAY and call.state == STATE_GONE:
         calls.engine().callee.one_way_calls -= 1
     return 0
 
 
 def serve_on(Connection engine not None, Gate gate not None):
-    """Let a connection serve calls by a gate, as its settings announce. Return the served connection."""
+    """Make a connection serve calls through a gate, as its SETTINGS announce. Return the served connection."""
     cdef ServedCalls part
     if engine.serving is not None:
         raise RuntimeError("a connection serves one gate")

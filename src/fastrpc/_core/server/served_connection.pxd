@@ -1,4 +1,4 @@
-"""The served connection: the state of one connection for the gate, and what the gate asks of it."""
+"""The served connection: the state that the gate has of one connection, and the methods that the gate calls on it."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -8,49 +8,49 @@ from fastrpc._core.link.failure cimport Failure
 from fastrpc._core.payload.marshal cimport Marshal
 
 cdef enum Hold:
-    # Reasons for the slow path of a request. After a stall of the loop: the sockets are read first.
+    # Reasons for the slow path of a request. The loop was stalled, and the sockets are read first.
     HOLD_STALL = 1
-    # More output waits than `Memory.send_soft`.
+    # More bytes of output wait than `Memory.send_soft`.
     HOLD_OUTPUT = 2
-    # `Memory.request_bytes` is nearly used up: each request is compared with the rest.
+    # `Memory.request_bytes` is nearly used up, so each request is compared with the rest.
     HOLD_REQUESTS = 4
-    # The connection drains: further requests are refused.
+    # The connection drains, and further requests are refused.
     HOLD_DRAIN = 8
-    # Earlier calls are about to start: a new one comes after them.
+    # Earlier calls are about to start, and a new call has to wait for them.
     HOLD_QUEUE = 16
     # The input being read waited for its turn.
     HOLD_LATE = 32
 
 cdef enum:
-    # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
+    # The bytes counted for the record of a call: its objects, coroutine and task (PROTOCOL.md, "Memory").
     CALL_RECORD = 3072
 
-# The flow of connections without streams: each of its methods raises.
+# The flow of connections without streams. Each of its methods raises.
 cdef Flow NO_FLOW
 
 # The groups of calls by protocols without a dialect, forms, streams and handling.
 cdef ContractGroups PLAIN_GROUPS
 
-# Return the marshal of a method for a codec. The gate is the server's (`gate.Gate`).
+# Return the marshal of a method for a codec. `gate` is the server's `gate.Gate`.
 cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate)
 
 # The bytes that all connections of this process hold: requests, call records, output, deferred reads.
 cdef int64_t process_held
 
-# Add to the bytes that all connections hold, and return the new sum.
+# Add `change`, which may be negative, to the bytes that all connections hold, and return the new sum.
 cdef int64_t hold_bytes(int64_t change) noexcept
 
-# Log an error of the server, though the log itself may raise.
+# Log an error of the server. An error of the log itself is ignored.
 cdef int report(str text, object error) except -1
 
-# Raise an interrupt that failed a call again, from a separate callback; other errors have no effect.
+# If the error that failed a call is an interrupt, raise it again from a separate callback. Ignore other errors.
 cdef int pass_interrupt(object loop, object error) except -1
 
 
 cdef class ServedConnection:
     cdef:
-        # The gate of its calls (`gate.Gate`); the name of the protocol, and the protocol's counters by method, or None
-        # for the counters of the routes.
+        # The gate of the calls (`gate.Gate`); the name of the protocol; the protocol's counters by method, or None if the
+        # counters of the routes are used.
         readonly object gate
         readonly str protocol
         dict counters
@@ -60,45 +60,46 @@ cdef class ServedConnection:
         Outcomes outcomes
         ContractGroups groups
 
-        # Whether each answer has a head and trailers, which may repeat a key, as in gRPC: the head may be sent at any
-        # time before the answer, by `send_head`, and `Call.sent_metadata` are the trailers.
+        # Whether each answer has a head and trailers, which may repeat a key, as in gRPC. The head may be sent at any time
+        # before the answer (`Flow.head`); `Call.sent_metadata` are then the trailers.
         readonly bint has_trailers
 
-        # Whether payloads are values, not arrays of arguments (`assigned_numbers.VALUE_CODECS`).
+        # Whether a payload is one value instead of an array of arguments (`assigned_numbers.VALUE_CODECS`).
         bint takes_values
 
-        # The peer's identity, or None; its proved name, which it keeps; the expiry of its credential, 0 = never. The
-        # decisions about its calls by method (Access), and the generation of the files behind them.
+        # The peer's identity, or None; the name that was proved first and must not change; the instant at which its
+        # credential expires, 0 = never.
         public object identity
         str proven_name
         readonly uint64_t expires_ns
 
-        # The earliest expiry of the credentials of single calls under way; 0: none expires.
+        # The earliest expiry of separate credentials of calls in progress, 0 = none expires.
         uint64_t own_due_ns
 
+        # The decisions of Access about calls, by method, or None; the generation of the files from which they were made.
         dict answers
         uint64_t generation
 
-        # The key of the peer under limits (`limiting.limiters.key_of`), 0 until the first use.
+        # The key by which limits count the peer (`limiting.limiters.key_of`), 0 before the first use.
         uint64_t peer_key
 
         # Whether the peer may list the services.
         public bint reveals_services
 
-        # Whether its calls are messages of a broker, which have no caller with rights and codecs.
+        # Whether the calls are messages of a broker, which have no caller, and so no rights and no codecs of a caller.
         bint delivers
 
-        # The peer, for handlers and logs; None until an engine knows it.
+        # The description of the peer for handlers and logs; None until the engine knows the peer.
         public object peer_info
 
-        # The peer as calls of other protocols than the connection's show it, by protocol; None: no call has shown it.
+        # Descriptions of the peer for calls of other protocols than the connection's, by protocol, or None.
         dict peers
 
         # Whether the peer has disconnected, so that answers are dropped; whether its credential has expired.
         readonly bint is_closed
         readonly bint is_expired
 
-        # Instants: of the work handled now, of the last read, of the last turn without a read.
+        # The instants of the work that is handled now, of the last read, and of the last turn without a read.
         uint64_t now
         uint64_t received_ns
         uint64_t turn_ns
@@ -109,40 +110,41 @@ cdef class ServedConnection:
         # The instant of the next early flush of this read's answers.
         uint64_t flush_due_ns
 
-        # The number of calls begun by an engine in Python.
+        # The number of calls started by an engine in Python.
         uint64_t begun
 
-        # Calls whose handlers outlast their first turn, and calls that wait for their start, in order.
+        # Calls whose handlers did not end in their first turn of the loop, and calls that wait for their start, in order.
+        # Each is None if there are none.
         set held
         object queue
 
-        # The reasons why requests take the slow path (Hold); whether the connection has a slot in the next turn.
+        # The reasons why requests take the slow path (bits of Hold); whether `StartTurns.turn` has the connection.
         readonly int holding
         bint is_in_turn
-        # Whether a read is being handled; its end leaves the current task.
+        # Whether a read is being handled. At its end, no task is the current one any more.
         bint is_reading
-        # Decompression (memory_budget.Room): the number of requests being decompressed.
+        # The number of requests that are being decompressed (memory_budget.Room).
         int rooms
 
-        # With HOLD_LATE, the arrival time of the present input (`io/receive_tail`).
+        # With HOLD_LATE, the instant at which the current input arrived (`io/receive_tail`).
         uint64_t dated_ns
 
         # After a stall of the loop, which engines report by `StartTurns.hold_for_stall`: the instant at which the hold ends
-        # although there may be more to read.
+        # even if there may be more to read.
         uint64_t held_until_ns
-        # If received bytes wait for their turn, the hold lasts longer, at the latest to this instant.
+        # If received bytes wait for their turn, the hold lasts longer, but not beyond this instant.
         uint64_t patient_until_ns
-        # The last read before the last check; the bytes that requests held at the stall.
+        # `received_ns` at the last check of the hold; the bytes that requests held when the hold began.
         uint64_t seen_read_ns
         int64_t stalled_held
-        # The number of checks so far.
+        # The number of checks of the hold so far.
         int looks
-        # Further checks for which the connection waits for its turn to handle input.
+        # How many more checks may extend the hold because received bytes wait for their turn.
         int patience
 
-        # Bytes counted for this connection, in the order of the fields: requests, call records, answers before they
-        # enter the output, output, received bytes that wait for a turn of the loop, the part of an incomplete frame,
-        # untaken stream messages. `piece_bytes`: the largest piece of a request that may arrive beyond these; set by
+        # Bytes counted for this connection, in the order of the fields: requests, call records, answers before they are in
+        # the output, output, received bytes that wait for a turn of the loop, the part of an incomplete frame, stream
+        # messages that the handler has not taken. `piece_bytes` is no counter: it is the largest piece of a request, set by
         # engines that receive requests in pieces.
         readonly int64_t request_held
         int64_t record_held
@@ -153,35 +155,36 @@ cdef class ServedConnection:
         int64_t stream_held
         int64_t piece_bytes
 
-        # Bytes beyond `Memory.process_bytes` up to which begun messages continue; 0 for protocols without credit.
+        # Incomplete messages may grow until the process holds this many bytes above `Memory.process_bytes`; 0 for protocols
+        # without credit.
         int64_t grace_bytes
 
-        # The bytes that requests being decompressed may take beyond the counted bytes.
+        # The bytes reserved for requests that are being decompressed and not counted yet.
         int64_t rooms_left
-        # The received bytes of requests that are decompressed, or wait for decompression.
+        # The compressed bytes of requests that are being decompressed, or wait for it.
         int64_t rooms_packed
-        # The bytes that stream messages may take once decompressed, until their handlers ask for the next one.
+        # The bytes reserved for decompressed stream messages, until their handlers ask for the next message.
         int64_t rooms_kept
 
-        # The most bytes of an answer that the peer accepts.
+        # The size limits that the peer sets for an answer, and for its metadata.
         public uint64_t max_message
         public uint32_t max_metadata
 
-        # Whether the connection drains, and the event for it, made on first use.
+        # Whether the connection drains, and the event that is set then, created on first use.
         readonly bint is_draining
         object drain_signal
 
-        # The next instant of `CallAdmission.look_at`; 0: none is scheduled.
+        # The instant of the next scheduled `CallAdmission.look_at`, 0 = none.
         uint64_t look_due_ns
 
     cdef inline int64_t _sum(self) noexcept
 
-    # The calls that count against `Limits.concurrent_calls`.
+    # Return the number of calls that count against `Limits.concurrent_calls`.
     cdef inline Py_ssize_t calls_under_way(self) except -1:
         return (0 if self.held is None else len(self.held)) + (0 if self.queue is None else len(self.queue))
 
-    # The last resort, so that each call has an end. `tell_failure`: `Outcomes.fail`, with its errors caught. `answer_last`:
-    # after an error in the answer, an unanswered call gets a bare failure; otherwise the connection is closed.
+    # The last resort, so that each call ends. `tell_failure` calls `Outcomes.fail` and catches its errors. `answer_last`
+    # handles an error of the answer: an unanswered call gets a minimal failure; otherwise the connection is closed.
     cdef int tell_failure(self, Call call, Failure failure) except -1
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
 
@@ -192,7 +195,7 @@ cdef class ServedConnection:
     cdef int expire(self) except -1
     cdef int prove(self, object identity, uint64_t expires_ns) except -1
 
-    # The end of a read, after its messages were handled.
+    # Called at the end of a read, after its messages were handled.
     cdef inline int read_ended(self) noexcept:
         self.is_reading = False
         self.flush_due_ns = 0

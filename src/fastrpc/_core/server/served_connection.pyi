@@ -10,10 +10,10 @@ from fastrpc.rpc.identity import Identity
 logger: Logger
 
 class PlainDialect(Dialect):
-    """The words of the dispatcher, for protocols without a dialect."""
+    """The dialect of protocols without special texts: None means the text of the dispatcher."""
 
 class PlainHandling(Handling):
-    """Calls of one message, or of a stream of messages. No protocol of such calls has mounted applications."""
+    """The handling of calls of a protocol without forms and mounted applications."""
 
 class ServedConnection:
     """The served calls of one connection, as the gate sees them.
@@ -56,11 +56,11 @@ class ServedConnection:
 
     @property
     def running(self) -> tuple[ServerCall, ...]:
-        """Calls whose handlers outlast their first turn."""
+        """The calls whose handlers did not end in their first turn of the loop."""
 
     @property
     def waiting(self) -> tuple[ServerCall, ...]:
-        """Calls that wait for their start."""
+        """The calls that wait for their start."""
 
     @property
     def holding(self) -> int:
@@ -78,7 +78,7 @@ class ServedConnection:
         """Close the connection: an outcome could not be sent, and a call may stay unanswered."""
 
     def return_credit(self) -> int:
-        """Return the withheld credit."""
+        """Return the withheld credit to the peer."""
 
     def describe_peer(self) -> Peer | None:
         """Return the peer."""

@@ -28,7 +28,7 @@ from fastrpc.user_code import pass_interrupt as raise_interrupt
 
 logger = logging.getLogger("fastrpc.server")
 
-# If the protocol states no piece size, each request is compared with the remaining memory.
+# The piece size of protocols without one. With it, each request is compared with the remaining memory.
 cdef int64_t ANY_SIZE = <int64_t>1 << 62
 
 process_held = 0
@@ -41,7 +41,7 @@ cdef int64_t hold_bytes(int64_t change) noexcept:
 
 
 cdef int report(str text, object error) except -1:
-    """Log an error of the server. An error of the log, which users configure, goes to `sys.unraisablehook`."""
+    """Log an error of the server. An error of the log, which users configure, is passed to `sys.unraisablehook`."""
     try:
         logger.error("fastrpc: %s", text, exc_info=error)
     except BaseException as problem:
@@ -66,7 +66,7 @@ cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate):
 
 
 cdef class PlainDialect(Dialect):
-    """The words of the dispatcher, for protocols without a dialect."""
+    """The dialect of protocols without special texts: None means the text of the dispatcher."""
 
     cdef str unknown_method(self, Call call, str method, object services):
         return None
@@ -91,7 +91,7 @@ cdef class PlainDialect(Dialect):
 
 
 cdef class PlainHandling(Handling):
-    """Calls of one message, or of a stream of messages. No protocol of such calls has mounted applications."""
+    """The handling of calls of a protocol without forms and mounted applications."""
 
     cdef object form_of(self, Call call):
         return None
@@ -112,7 +112,7 @@ PLAIN_GROUPS = (<ContractGroups>ContractGroups.__new__(ContractGroups)).with_own
 
 
 cdef class ServedConnection:
-    """The served calls of one connection, in the form in which the gate knows them."""
+    """The served calls of one connection, from the view of the gate."""
 
     def __cinit__(self, *arguments, **options):
         self.piece_bytes = ANY_SIZE
@@ -127,7 +127,7 @@ cdef class ServedConnection:
         self.counters = gate.counters.by_method(protocol)
 
     def __dealloc__(self):
-        # A connection whose loop was closed is not notified of its end.
+        # Needed if the loop was closed, because the connection is not notified of its end then.
         hold_bytes(-self._sum())
 
     cdef inline int64_t _sum(self) noexcept:
@@ -138,24 +138,24 @@ cdef class ServedConnection:
 
     @property
     def held_bytes(self):
-        """Bytes that the connection holds: requests, call records, answers, output, deferred reads, streams."""
+        """The bytes that the connection holds: requests, call records, answers, output, deferred reads, streams."""
         return self._sum()
 
     @property
     def running(self):
-        """Calls whose handlers outlast their first turn."""
+        """The calls whose handlers did not end in their first turn of the loop."""
         return tuple(self.held or ())
 
     @property
     def waiting(self):
-        """Calls that wait for their start."""
+        """The calls that wait for their start."""
         return tuple(self.queue or ())
 
     def abandon(self):
-        """Close the connection: an outcome could not be sent."""
+        """Close the connection because an outcome could not be sent."""
 
     def describe_peer(self):
-        """The peer, which stays known when the connection has ended; None if unknown."""
+        """Return a description of the peer, which remains available after the connection has ended; None if unknown."""
         return self.peer_info
 
     def note_probe(self):
@@ -173,9 +173,9 @@ cdef class ServedConnection:
         name = "a call" if call.route is None else call.route.method
         report(f"the answer of {name} cannot be written", error)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
-            # No caller waits for the answer.
+            # No answer is needed.
             return pass_interrupt(self.gate.loop_state.loop, error)
-        # The metadata may have caused the error.
+        # Drop the metadata, which may have caused the error.
         call.sent_metadata = None
         try:
             if is_unanswered:
@@ -189,13 +189,13 @@ cdef class ServedConnection:
     # The end of a credential
 
     cdef list streams_under_way(self):
-        """Return the streaming calls, which end with their credential."""
+        """Return the streaming calls in progress, which end when their credential expires."""
         return []
 
     # The identity of the peer
 
     cdef int prove(self, object identity, uint64_t expires_ns) except -1:
-        """Note the proven identity of the peer."""
+        """Set the proven identity of the peer."""
         self.identity = identity
         self.proven_name = identity.name
         self.expires_ns = expires_ns
@@ -204,7 +204,7 @@ cdef class ServedConnection:
         return 0
 
     cdef int expire(self) except -1:
-        """Note the expiry of the credential: further calls are unauthenticated."""
+        """Note that the credential has expired. Further calls are unauthenticated."""
         self.identity = None
         self.expires_ns = 0
         self.is_expired = True
@@ -215,7 +215,7 @@ cdef class ServedConnection:
         """Raise CallError if a payload is longer than the peer accepts, or than the server's own limit.
 
         Args:
-            what: the part of the call, for the error.
+            what: the name of the payload for the error text, such as "the answer".
         """
         cdef uint64_t taken = self.most_message(), limit = min(own, taken)
         if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
@@ -229,11 +229,11 @@ cdef class ServedConnection:
     # Defaults that an engine may override
 
     cdef uint64_t most_message(self) noexcept:
-        """Return the most bytes of an answer that the peer accepts."""
+        """Return the size of the largest answer that the peer accepts."""
         return self.max_message
 
     cdef uint32_t most_metadata(self) noexcept:
-        """Return the most bytes of answer metadata that the peer accepts."""
+        """Return the size of the largest metadata of an answer that the peer accepts."""
         return self.max_metadata if self.groups.forms is None else self.groups.forms.most_metadata()
 
     cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
@@ -245,27 +245,27 @@ cdef class ServedConnection:
         return True
 
     cdef int64_t cut_bytes(self) except? -1:
-        """Return the part of the output that counts, but blocks no calls."""
+        """Return the bytes of output that count as memory and do not prevent calls from starting."""
         return 0
 
     cdef int64_t passed_bytes(self) except? -1:
-        """Return the bytes of messages that other answers overtake: up to `send_hard` they block no calls."""
+        """Return the bytes of messages that other answers overtake. Up to `send_hard` they prevent no call from starting."""
         return 0
 
     cdef int weigh_answer(self) except -1:
-        """Recount the output after a large answer."""
+        """Count the output again after a large answer."""
         return 0
 
     cpdef int return_credit(self) except -1:
-        """Return the withheld credit."""
+        """Return the withheld credit to the peer."""
         return 0
 
     cdef bint waits_for_turn(self) noexcept:
-        """Return whether received bytes wait for a turn of the loop; reading pauses until then."""
+        """Return whether received bytes wait for a turn of the loop. Reading pauses meanwhile."""
         return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """Schedule `CallAdmission.look_at` for `due_ns`; if an earlier check is due, it schedules the next one."""
+        """Schedule `CallAdmission.look_at` for `due_ns`. If an earlier check is scheduled, that check schedules the next."""
         cdef uint64_t now = now_ns()
         if self.look_due_ns and self.look_due_ns <= due_ns:
             return 0
@@ -278,7 +278,7 @@ cdef class ServedConnection:
         return 0
 
     cdef int crash(self, object error) except -1:
-        """Close the connection after an internal error of its engine, and log it."""
+        """Close the connection after an internal error of its engine, and log the error."""
         report(f"internal error in a connection of protocol {self.protocol}", error)
         self.abandon()
         return 0

@@ -1,4 +1,4 @@
-"""The messages of a served call, to and from its handler."""
+"""The stream of a served call: messages to and from its handler."""
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -13,7 +13,7 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 @cython.final
 cdef class ServedStream(StreamChannel):
     cdef:
-        # The call as a `ServerCall`.
+        # The call, typed.
         ServerCall served
 
         # The flow of its connection.
@@ -30,31 +30,31 @@ cdef class ServedStream(StreamChannel):
         Py_ssize_t compress_above
         bint checks_results
 
-        # The process's memory for its messages, and their bound.
+        # The limits of memory and size for sent messages.
         OutputRoom output_room
-        # Whether messages of the stream count before they are sent (memory_budget.HeldPieces).
+        # Whether the memory of messages is already counted before they are sent (memory_budget.HeldPieces).
         public bint counts_ahead
-        # Whether the sender waits for memory of the process.
+        # Whether the sender waits for memory, not for the peer.
         bint awaits_memory
 
-        # The form whose file the stream is, in pieces of raw bytes; None: messages are encoded.
+        # The HTML form if the stream is its uploaded file, in pieces of raw bytes; None if messages are encoded.
         readonly object form
 
-        # The error of the compression of its last message, or None.
+        # The error of compressing the last message, or None.
         object unsent_error
 
-        # Received bytes of messages, counted for the connection; among them the bytes of the last taken message, which
-        # counts as decoded until the next message is requested.
+        # The bytes of received messages that are counted for the connection; the part of them for the last taken message,
+        # which counts with its decoded size until the handler asks for the next message.
         int64_t held
         int64_t taken_held
 
-        # The decompression of the oldest message (handlers/unpacking.py), its room once it is complete, and the rooms
-        # of the last taken messages; each may be None.
+        # The job that decompresses the oldest message (handlers/unpacking.py); the Room of that message when the job is
+        # complete; the Rooms of the last taken messages. Each may be None.
         object job
         object room
         list taken_rooms
 
-        # Whether the first metadata, or a message without it, was sent; whether the handler got its arguments.
+        # Whether the first metadata, or a message without metadata, was sent; whether the handler got its arguments.
         readonly bint is_committed
         bint is_bound
 
@@ -62,7 +62,7 @@ cdef class ServedStream(StreamChannel):
     cdef inline bint awaits_message(self) noexcept:
         return self._receiver is not None and self.waiting == 0
 
-    # Whether the next message waits for room in the process.
+    # Return whether the next message has to wait for memory of the process.
     cdef inline bint lacks_room(self) noexcept:
         self.awaits_memory = False
         return self.output_room.is_over() and not (self.counts_ahead or self.output_ended)

@@ -26,22 +26,22 @@ class ServedStream(StreamChannel):
         """
 
     def compress_by(self, number: int) -> None:
-        """Compress further messages by the compressor of that number; 0 sends them as they are."""
+        """Compress further messages with the compressor of this number; 0 = do not compress them."""
 
     def begin_unpacking(self, job: object) -> None:
-        """Note the job that decompresses the oldest message until `unpacked` is called."""
+        """Set the job that decompresses the oldest message, until `unpacked` is called."""
 
     def unpacked(self, payload: bytes, room: Room | None, error: Exception | None) -> None:
-        """Take the decompressed oldest message and its room, or an error to raise instead."""
+        """Replace the oldest message by its decompressed payload, or set the error to raise instead."""
 
     def bound(self) -> Any:
-        """Return the arguments of the handler, with this stream as the argument that takes the caller's stream."""
+        """Return the arguments of the handler, including this stream if the handler receives the caller's messages."""
 
     def encoded(self, value: Any) -> bytes:
-        """Return the payload of a message; also in the thread of a handler."""
+        """Return the payload of a message. May be called in the thread of a handler."""
 
     def send_payloads(self, payloads: deque[bytes]) -> int:
-        """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
+        """Send encoded messages from the left of a deque, as long as there is room; return the bytes sent."""
 
     counts_ahead: bool
     """Whether its messages count before they are sent, and need no further room."""
@@ -58,20 +58,20 @@ class ServedStream(StreamChannel):
 
     @property
     def has_sent_wraps(self) -> bool:
-        """Whether functions of interceptors replace each message: they are called on the loop."""
+        """Whether functions of interceptors replace each sent message. These have to be called on the loop."""
 
 async def drive(call: ServerCall) -> None:
-    """Run a handler whose answer is a stream: step it while there is room for its messages."""
+    """Run a handler whose answer is a stream: step its generator while there is room for messages."""
 
 async def throw_at_yield(messages: Any) -> None:
-    """Raise CancelledError at the present `yield` of an asynchronous generator."""
+    """Raise CancelledError at the current `yield` of an asynchronous generator."""
 
 def throw_at_plain_yield(messages: Any) -> None:
-    """Raise CancelledError at the present `yield` of a generator; in any thread that runs it."""
+    """Raise CancelledError at the current `yield` of a generator. Call this in the thread that runs it."""
 
 @final
 class OnLoop:
-    """The messages of an inline generator, which runs on the loop, as an asynchronous generator."""
+    """An asynchronous generator of the messages of an inline generator, which runs on the loop."""
 
     def __init__(self, messages: Any) -> None: ...
     def __aiter__(self) -> OnLoop: ...

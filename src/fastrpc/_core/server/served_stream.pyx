@@ -1,18 +1,18 @@
-"""The messages of a served call, to and from its handler.
+"""The stream of a served call: messages to and from its handler.
 
 ::
 
     DATA ──► ServedStream ──► async for in the handler
     handler's generator ──► drive: one step, encode, send; wait while the stream is full ──► DATA
-    its end ──► RESPONSE     its error ──► RESPONSE with a status, after the messages already sent
+    end of the generator ──► RESPONSE     its error ──► RESPONSE with a status, after the messages already sent
 
-A generator is stepped only while its stream has room, so messages yielded before an error or its end were sent: at most
-one message waits for credit. A series of steps takes a few milliseconds at most, even if there is more room.
+A generator is stepped only while its stream has room, so at most one message waits for credit, and the messages yielded
+before the end or an error were sent. A series of steps takes a few milliseconds at most, even if there is more room.
 
-A generator ends by itself, or CancelledError is raised at its present `yield` if the caller left, the deadline passed,
-the server drains, the stream was idle too long, or its last message cannot be sent. Messages yielded after that are
-dropped; an exception ends the call. `drive` does so for generators on the loop, `handlers/generator_job.py` for
-generators in a thread.
+A generator ends by itself, or CancelledError is raised at its current `yield`: if the caller cancelled or disconnected,
+the deadline passed, the server drains, the stream was idle for too long, or the last message cannot be sent. Messages
+yielded after that are dropped; an exception ends the call. `drive` runs generators on the loop,
+`handlers/generator_job.py` runs generators in a thread.
 """
 
 import asyncio
@@ -38,19 +38,19 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Nanoseconds for which one generator is stepped before the others.
+    # How many nanoseconds one generator is stepped before other tasks run.
     SLICE_NS = 5_000_000
 
 cdef object sleep = asyncio.sleep
 
 
 cdef class ServedStream(StreamChannel):
-    """The caller's messages, as a handler receives them."""
+    """The stream of a served call, from which the handler receives the caller's messages."""
 
     # Between a handler and its messages
 
     cpdef object bound(self):
-        """Return the arguments of the handler, with this stream as the argument that takes the caller's stream."""
+        """Return the arguments of the handler, including this stream if the handler receives the caller's messages."""
         cdef ServerCall call = self.served
         cdef MethodRoute route = call.route
         given = call.given
@@ -67,7 +67,7 @@ cdef class ServedStream(StreamChannel):
         return BoundArguments(args, kwargs) if kwargs else args
 
     cpdef bytes encoded(self, object value):
-        """Return the payload of a message; also in the thread of a handler."""
+        """Return the payload of a message. May be called in the thread of a handler."""
         cdef Marshal marshal = self.marshal
         cdef bytes payload
         if marshal is None:
@@ -81,7 +81,7 @@ cdef class ServedStream(StreamChannel):
         return payload
 
     cdef int commit(self) except -1:
-        """Send the present contents of `reply_metadata`; later entries are sent with the end."""
+        """Send the current contents of `reply_metadata`. Later entries are sent with the end."""
         cdef ServerCall call = self.served
         self.is_committed = True
         if call._reply_metadata is not None and _is_wanted(self):
@@ -94,7 +94,7 @@ cdef class ServedStream(StreamChannel):
         """Send the first metadata now, even if it is empty.
 
         Raises:
-            RuntimeError: it was sent already, by itself or with the first message.
+            RuntimeError: the first metadata was already sent, alone or with the first message.
         """
         cdef ServerCall call = self.served
         if self.is_committed:
@@ -104,13 +104,13 @@ cdef class ServedStream(StreamChannel):
         self.commit()
 
     def compress_by(self, int number):
-        """Compress further messages by the compressor of that number; 0 sends them as they are."""
+        """Compress further messages with the compressor of this number; 0 = do not compress them."""
         self.compressor = number
 
     # For generators that run in a thread
 
     def send_payloads(self, payloads):
-        """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
+        """Send encoded messages from the left of a deque, as long as there is room; return the bytes sent."""
         cdef Py_ssize_t size = 0
         cdef bytes payload
         while payloads and not (self.lacks_room() or not self.output_ended and self.is_full()):
@@ -120,10 +120,10 @@ cdef class ServedStream(StreamChannel):
         return size
 
     def wait_where_full(self, bint has_more=True):
-        """Return a future that is done once there is room; None if there is room, or nothing more can be sent.
+        """Return a future that completes when there is room; None if there is room now, or nothing more can be sent.
 
         Args:
-            has_more: whether a further message waits, which needs room in the process as well.
+            has_more: whether another message waits, which needs memory of the process, too.
 
         Raises:
             Exception: the last message could not be compressed.
@@ -136,13 +136,13 @@ cdef class ServedStream(StreamChannel):
         return self.wait_memory() if has_more and self.lacks_room() else None
 
     cdef object wait_memory(self):
-        """Return a future that is done once the process may have room, or no more messages can be sent."""
+        """Return a future that completes when there may be memory, or when no more messages can be sent."""
         self.awaits_memory = True
         return self.wait_room()
 
     @property
     def has_sent_wraps(self):
-        """Whether functions of interceptors replace each message: they are called on the loop."""
+        """Whether functions of interceptors replace each sent message. These have to be called on the loop."""
         return self.sent_wraps is not None
 
     # The server's side of the stream
@@ -151,13 +151,13 @@ cdef class ServedStream(StreamChannel):
         self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
         self.served.moved_bytes += PyBytes_GET_SIZE(payload)
         if self.input_ended:
-            # The handler does not take this message, so it is not held: only its credit is returned.
+            # The handler takes no more messages. Drop the message and return its credit.
             return self.flow.taken(self.served, cost)
         _hold(self, cost)
         return StreamChannel.put(self, frame, payload, cost)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        # The handler has the message: it counts until the next one is requested.
+        # The handler has the message, whose memory counts until the handler asks for the next one.
         self.holds_taken = True
         if self.room is None:
             self.taken_held += cost
@@ -203,16 +203,17 @@ cdef class ServedStream(StreamChannel):
         except CallError as error:
             raise call.route.definition.faults.of_message(error, call.route.method) from None
         if self.marshal.charge > PyBytes_GET_SIZE(payload) + SMALL_OUTPUT:
-            # Until the handler has the message, it counts by its received size.
+            # Until here the message counted with its received size; now it counts with its decoded size.
             _hold(self, self.marshal.charge - PyBytes_GET_SIZE(payload))
             self.taken_held += self.marshal.charge - PyBytes_GET_SIZE(payload)
         return value
 
     cdef bint unpack(self) except -1:
-        """Have the server decompress the oldest message once there is room; return True when it can be taken."""
+        """Start the decompression of the oldest message; return True when the message can be taken."""
         cdef Message* message = &self._ring[self._first]
         if self.job is None:
-            # The caller accepts the compressor that it used: its REQUEST may have been too short to be compressed.
+            # The caller accepts the compressor that it uses. Its REQUEST may have been too short to be compressed, so this
+            # is learned here.
             self.compressor = message.compressor
             self.is_unpacking = True
             self.served.connection.gate.dispatcher.unpack_message(
@@ -222,16 +223,17 @@ cdef class ServedStream(StreamChannel):
 
     cdef int leave_packed(self) except -1:
         if self.job is not None and not self.job.is_begun:
-            # The message waits for room, perhaps for a while: it counts from the handler's request for it.
+            # The message still waits for room. Drop the job, so that the message waits again only when the handler asks for
+            # it.
             _drop_job(self)
         return 0
 
     def begin_unpacking(self, job):
-        """Note the job that decompresses the oldest message until `unpacked` is called."""
+        """Set the job that decompresses the oldest message, until `unpacked` is called."""
         self.job = job
 
     def unpacked(self, bytes payload not None, room, error):
-        """Take the decompressed oldest message and its room, or an error to raise instead."""
+        """Replace the oldest message by its decompressed payload, or set the error to raise instead."""
         cdef Message* message
         self.job = None
         self.is_unpacking = False
@@ -290,8 +292,8 @@ cdef class ServedStream(StreamChannel):
         elif not self.awaits_memory:
             wait = "its caller took no message"
         else:
-            # The caller took all that was sent.
-            wait, limit = "its next message had no room", f"Memory.process_bytes, {limit}"
+            # The caller has taken all messages that were sent.
+            wait, limit = "there was no memory for its next message", f"Memory.process_bytes, {limit}"
             status = Status.RESOURCE_EXHAUSTED
         error = CallError(status, f"{self.served.route.method}: {wait} for {seconds:g} s ({limit})")
         self.end_output(error)
@@ -300,7 +302,7 @@ cdef class ServedStream(StreamChannel):
     # The end
 
     cdef int end(self) except -1:
-        """Note that the handler ended, or never began."""
+        """Close the stream after the handler has ended, or if it never starts."""
         return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
 
 
@@ -362,14 +364,14 @@ cdef int _emit_as(ServedStream stream, bytes payload, int compressor) except -1:
     call.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.moved_bytes += PyBytes_GET_SIZE(payload)
     stream.flow.message(call, payload, stream.codec, compressor)
-    # Most messages are small.
+    # Most messages are small and need no call.
     if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
         stream.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
     return 0
 
 
 cdef ServedStream new_served_stream(ServerCall call):
-    """Make the stream of a call, which holds it until the end; limits are the server's."""
+    """Create the stream of a call, with the limits of the server. The call holds it until the end."""
     cdef ServedStream stream = ServedStream.__new__(ServedStream)
     cdef OutputRoom room
     runner = call.connection.gate.runner
@@ -385,7 +387,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.output_room = room
     stream.compress_above = runner.compress_above
     stream.checks_results = runner.checks_results
-    # The caller sends nothing after its REQUEST.
+    # Without a stream of the caller, nothing follows its REQUEST.
     stream.input_ended = not call.route.takes_stream
     stream.output_ended = not call.route.gives_stream
     call.stream = stream
@@ -393,7 +395,7 @@ cdef ServedStream new_served_stream(ServerCall call):
 
 
 async def drive(ServerCall call not None):
-    """Run a handler whose answer is a stream: step it while there is room for its messages."""
+    """Run a handler whose answer is a stream: step its generator while there is room for messages."""
     cdef ServedStream stream = <ServedStream?>call.stream
     cdef uint64_t until = tick_ns() + SLICE_NS
     cdef bint is_at_yield = False
@@ -406,7 +408,7 @@ async def drive(ServerCall call not None):
         async for value in messages:
             is_at_yield = True
             while stream.lacks_room():
-                # The value is encoded once there is room.
+                # Encode the value only when there is memory.
                 await stream.wait_memory()
                 until = tick_ns() + SLICE_NS
             _send_encoded(stream, stream.encoded(value))
@@ -417,7 +419,7 @@ async def drive(ServerCall call not None):
                     raise stream._end_of_output()
                 until = tick_ns() + SLICE_NS
             elif tick_ns() > until:
-                # Other tasks get their turn, and written messages are sent.
+                # Let other tasks run, and written messages be sent.
                 await sleep(0)
                 until = tick_ns() + SLICE_NS
             is_at_yield = False
@@ -432,7 +434,7 @@ async def drive(ServerCall call not None):
 
 
 async def throw_at_yield(messages):
-    """Raise CancelledError at the present `yield` of an asynchronous generator."""
+    """Raise CancelledError at the current `yield` of an asynchronous generator."""
     throw = getattr(messages, "athrow", None)
     if throw is None:
         return
@@ -443,7 +445,7 @@ async def throw_at_yield(messages):
 
 
 def throw_at_plain_yield(messages):
-    """Raise CancelledError at the present `yield` of a generator; in any thread that runs it."""
+    """Raise CancelledError at the current `yield` of a generator. Call this in the thread that runs it."""
     throw = getattr(messages, "throw", None)
     if throw is None:
         return
@@ -454,7 +456,7 @@ def throw_at_plain_yield(messages):
 
 
 cdef class OnLoop:
-    """The messages of an inline generator, which runs on the loop, as an asynchronous generator."""
+    """An asynchronous generator of the messages of an inline generator, which runs on the loop."""
 
     def __init__(self, messages):
         self._messages = iter(messages)

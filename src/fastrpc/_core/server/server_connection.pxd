@@ -16,22 +16,23 @@ cdef class ServerSide(Side):
         # The connections in their opening.
         Openings openings
 
-        # Whether the connection is opening; whether it is surplus; whether it was told to drain before it was open.
+        # Whether the connection is opening; whether it exceeds `Limits.connections`; the reason of a drain that has to wait
+        # until the connection is open, -1 = none.
         bint is_opening
         bint is_surplus
         int pending_drain
 
-        # Whether the peer's identity comes from its certificate, and the instant at which the connection is to be
-        # replaced.
+        # Whether the peer's identity was proved by its certificate, and the instant at which the connection has to be
+        # replaced because the certificate expires, 0 = never.
         bint is_by_certificate
         uint64_t replace_at_ns
 
     cdef inline ServerConnection connection(self):
-        # The caller of this method is the connection, or a part of it.
+        # Never NULL here, because the caller of this method is the connection or a part of it.
         return <ServerConnection>self.holder
 
     cdef inline ServedCalls served(self):
-        """Return `serving` of the connection by its own type."""
+        """Return `serving` of the connection, typed."""
         return <ServedCalls?>(<ServerConnection>self.holder).serving
 
     cdef int begin(self) except -1
@@ -44,5 +45,5 @@ cdef class ServerSide(Side):
 @cython.final
 cdef class ServerConnection(Connection):
     cdef inline ServerSide decisions(self):
-        """Return `side` by its own type."""
+        """Return `side`, typed."""
         return <ServerSide?>self.side

@@ -37,7 +37,7 @@ class ServerConnection(Connection):
     def gate(self) -> Gate: ...
     @property
     def held_bytes(self) -> int:
-        """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
+        """The bytes that this connection holds: requests, call records, output, reads that wait for a turn."""
 
     def describe_peer(self) -> Peer:
         """Return the peer."""
@@ -60,12 +60,12 @@ class ServerConnection(Connection):
         """Send the verdict about the peer's credential; a verdict other than OK ends the connection."""
 
     def go_on(self) -> None:
-        """Take the frames that waited for a verdict."""
+        """Handle the frames that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls; a connection in its opening is notified as soon as possible.
+        """Refuse new calls. A connection in its opening is notified when it is open.
 
-        Endless handlers are notified by `current_call().draining`.
+        Handlers are notified through `current_call().draining`, so that endless handlers can end.
         """
 
     def stats(self) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 ::
 
-    ServerConnection (a Connection) ──holds──► ServerSide    decides when the parts of the connection ask
-        events of the stream, orders of the server ──► Connection, ServerSide
+    ServerConnection (a Connection) ──holds──► ServerSide    makes the decisions for parts of the connection
+        events of the stream, calls of the server ──► Connection, ServerSide
 
-`ServedCalls` has its calls; if the client serves too, `OwnCalls` has the calls of this side.
+`ServedCalls` serves the client's calls. If the client serves too, `OwnCalls` makes the calls of this side.
 """
 
 import logging
@@ -28,10 +28,10 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_calls import serve_on
 
 cdef uint64_t SECOND = 1_000_000_000
-# The time in which a draining connection may open.
+# The time that a connection in its opening has to open when the server drains.
 cdef uint64_t OPENING_NS = SECOND
-# The part of each second of a certificate's validity after which its connection is replaced, so that a newer
-# certificate takes effect in time. A shorter life is not worth a connection.
+# A connection is replaced after this part (80 %) of the remaining validity of its certificate, so that a newer
+# certificate takes effect in time. It is not replaced if the certificate is valid for less than SHORTEST_LIFE_NS.
 cdef uint64_t REPLACED_NS = 800_000_000
 cdef uint64_t SHORTEST_LIFE_NS = SECOND
 
@@ -45,7 +45,7 @@ cdef class ServerSide(Side):
     # The opening
 
     cdef int begin(self) except -1:
-        """Count the connection; its opening has to follow in time."""
+        """Count the connection, and start the time limit of its opening."""
         cdef ServerConnection connection = self.connection()
         self.is_opening = True
         connection.schedule_check(self.served().life.begin(connection.now))
@@ -53,7 +53,7 @@ cdef class ServerSide(Side):
         return 0
 
     cdef int leave_opening(self) except -1:
-        """Note that the connection is open, or lost."""
+        """Note that the connection is open or was lost."""
         if self.is_opening:
             self.is_opening = False
             self.openings.leave(self.connection())
@@ -76,7 +76,7 @@ cdef class ServerSide(Side):
             peer = self.served().connection.describe_peer()
             logger.debug("a connection of %s opened", peer, extra={"event": "connection_opened"})
         connection.schedule_check(connection.check(connection.now))
-        # The identity in a certificate counts as its verdict.
+        # Identify the peer by its certificate, for which no verdict is sent.
         self.served().life.meet_peer()
         return 0
 
@@ -87,7 +87,7 @@ cdef class ServerSide(Side):
     # The identity of the peer
 
     cdef bint on_credential(self, Frame* frame) except -1:
-        """Have the credential verified; later frames wait for the verdict."""
+        """Start to verify a credential. Later frames wait for the verdict."""
         cdef ServerConnection connection = self.connection()
         cdef int scheme = <uint8_t>frame.payload[1]
         if self.served().gate.guards.access is None:
@@ -101,18 +101,18 @@ cdef class ServerSide(Side):
         return True
 
     cdef bint prove(self, object identity, uint64_t expires_ns, bint by_certificate, uint64_t generation) except -1:
-        """Note the proven identity of the peer; return False if it differs from an earlier one."""
+        """Set the proven identity of the peer; return False if another identity was proved before."""
         cdef ServerConnection connection = self.connection()
         cdef ServedConnection served = self.served().connection
         if served.proven_name is not None and served.proven_name != identity.name:
-            # A token before the first call overrides the certificate of the connection.
+            # A token that is presented before the first call may replace the certificate's identity.
             if not self.is_by_certificate or connection.callee.highest_id:
                 return False
         self.is_by_certificate = by_certificate
         if served.identity != identity:
             keep_identities(served)
         served.prove(identity, expires_ns)
-        # A verdict of an older generation of the files is requested again before a call.
+        # If the verdict was made from an older generation of the files, the next call verifies again.
         served.generation = generation
         self.replace_at_ns = 0
         if by_certificate and expires_ns > connection.now + SHORTEST_LIFE_NS:
@@ -125,7 +125,10 @@ cdef class ServerSide(Side):
     # Leaving
 
     cdef bint awaits_opening(self, int reason) except -1:
-        """Defer the drain of a connection in its opening; it then drains, or leaves, as soon as possible."""
+        """Defer the drain of a connection in its opening; return whether that was done.
+
+        The connection drains when it is open, or is closed after OPENING_NS.
+        """
         cdef ServerConnection connection = self.connection()
         if connection.phase != PHASE_PREFACE or connection.is_closed:
             self.pending_drain = -1
@@ -180,7 +183,7 @@ cdef class ServerConnection(Connection):
         self.loop_state = gate.loop_state
         serve_on(self, gate)
         life = (<ServedCalls?>self.serving).life
-        # A peer that has to authenticate gets the floor of the limits until then.
+        # Until a peer has authenticated, if it has to, it gets the lowest limits.
         self.keeps_window = gate.guards.access is not None
         decisions.openings = openings
         decisions.pending_drain = -1
@@ -195,17 +198,17 @@ cdef class ServerConnection(Connection):
         """The gate that all connections share."""
         return self.decisions().served().gate
 
-    # Orders of the server
+    # Called by the server
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note the proven identity of the peer, and its expiry; a different earlier identity ends the connection."""
+        """Set the proven identity of the peer, and its expiry; return False if another identity was proved before."""
         cdef uint64_t expires_ns
         self.now = now_ns()
         expires_ns = 0 if valid_seconds is None else self.now + <uint64_t>(max(0.0, valid_seconds) * 1e9)
         return self.decisions().prove(identity, expires_ns, by_certificate, generation)
 
     def go_on(self):
-        """Take the frames that waited for a verdict."""
+        """Handle the frames that waited for a verdict."""
         if not self.is_closed:
             if self.decisions().served().connection.proven_name is not None:
                 _trust_peer(self.decisions())
@@ -213,7 +216,7 @@ cdef class ServerConnection(Connection):
                 (<ByteStream>self._stream).release_input()
 
     def answer_auth(self, int status, str text not None="", uint32_t valid_seconds=0):
-        """Send the verdict; a verdict other than OK ends the connection."""
+        """Send the verdict on a credential. A verdict other than OK ends the connection."""
         if self.is_closed:
             return
         self.now = now_ns()
@@ -229,9 +232,9 @@ cdef class ServerConnection(Connection):
                 (<ByteStream>self._stream).release_input()
 
     def begin_drain(self, int reason, str text=""):
-        """Take no new calls; a connection in its opening is notified as soon as possible.
+        """Refuse new calls. A connection in its opening is notified when it is open.
 
-        Endless handlers are notified by `current_call().draining`.
+        Handlers are notified through `current_call().draining`, so that endless handlers can end.
         """
         self.now = now_ns()
         if self.decisions().awaits_opening(reason):
@@ -248,7 +251,7 @@ cdef class ServerConnection(Connection):
 
     @property
     def held_bytes(self):
-        """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
+        """The bytes that this connection holds: requests, call records, output, reads that wait for a turn."""
         return self.connection.held_bytes
 
     def stats(self):
@@ -276,7 +279,8 @@ cdef class ServerConnection(Connection):
         return self.decisions().openings.goes_on(self) if self.decisions().is_opening else 0
 
     cdef bint hears_rest_first(self) except -1:
-        # Until a verdict, which comes in time: one-way calls may be all that the peer wanted.
+        # Without a call in progress, handle the held input first, which waits for a verdict: it may be one-way calls, which
+        # need no answer.
         return not (self.callee.calls.size or self.callee.one_way_calls or self.slots.opened.size)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
@@ -291,7 +295,7 @@ cdef class ServerConnection(Connection):
 
     cdef int end_stream(self) except -1:
         if _peer_rests(self.decisions()):
-            # The peer reads only before its next call, and would not notice the close before.
+            # No linger: the peer reads only before its next call, and would not notice the close earlier.
             self.liveness.linger_ns = 0
         self.decisions().leave_opening()
         Connection.end_stream(self)

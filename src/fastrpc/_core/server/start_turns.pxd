@@ -1,4 +1,4 @@
-"""Turns of waiting calls: each turn of the loop starts some of them, by priority, connection after connection."""
+"""The start of waiting calls: each turn of the loop starts some of them, by priority, connection after connection."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -17,18 +17,18 @@ cdef class StartTurns:
         CallAdmission admission
         RefusedCalls refusals
 
-        # Above these bytes of output, no further call of a connection starts.
+        # While a connection has more bytes of unsent output than this, none of its waiting calls starts.
         int64_t send_soft
 
-        # The longest hold after a stall; the turns that a connection waits for do not count.
+        # The longest hold after a stall, without the time in which received bytes wait for their turn.
         uint64_t hold_ns
 
-        # Connections to be checked in the next turn; whether that is scheduled, and since when.
+        # The connections whose waiting calls are checked in the next turn; whether that is scheduled, and since when.
         object turn
         bint is_scheduled
         uint64_t scheduled_ns
 
-        # The time in which one connection starts waiting calls while others wait for theirs.
+        # How many nanoseconds one connection may start waiting calls in a turn before the next connection may.
         uint64_t starts_each_ns
         object _look
         object _context

@@ -1,16 +1,17 @@
-"""Turns of waiting calls: each turn of the loop starts some of them, by priority, connection after connection.
+"""The start of waiting calls: each turn of the loop starts some of them, by priority, connection after connection.
 
 ::
 
-    stall of the loop ──► hold_for_stall ──┬──► schedule ──► one turn: refuse the aged ──► start the rest
-    output was taken  ─────────────────────┘        ▲                                       │
-                                                    └──────── no time, or not caught up ────┘
+    stall of the loop ──► hold_for_stall ──┬──► schedule ──► one turn: refuse calls that ──► start the others
+    the peer read output ──────────────────┘        ▲        waited for too long              │
+                                                    └───────── no time, or not caught up ─────┘
 
 Waiting calls are started for STARTS_NS in one turn of the loop. The connections that were not reached are first in the
 next turn.
 
-A stall ends for a connection once a turn brings no further input. Cancels read until then count, and calls that expired
-never start. The hold is bounded in time: if each turn were a stall, calls would become too old to start.
+After a stall, the calls of a connection are held until a turn reads no further input. So CANCELs that were sent during
+the stall take effect, and calls that expired never start. The hold has a time limit: if each turn were a stall, calls
+would become too old to start.
 """
 
 import contextvars
@@ -29,22 +30,22 @@ from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls, begin_ho
 from fastrpc._core.server.served_connection cimport HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.wire.frame cimport ONE_WAY
 
-# In one turn of the loop, waiting calls start for as long as slices run (`turns`).
+# The time for starts of waiting calls in one turn of the loop; the same as for slices (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
-# The longest part of a turn for refusals of calls that waited too long.
+# The longest time for refusals of calls that waited for too long in one turn of the loop.
 cdef uint64_t LONGEST_REFUSALS_NS = 50_000_000
-# One connection's share of the starts in a turn: a thousand connections get theirs within fifty turns.
+# The time for starts of one connection in a turn. A thousand connections get theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
 cdef enum:
-    # A hold ends after this time, or after this share of the time for which calls may wait: long turns would use it up.
+    # A hold ends after this time, or after a quarter of `Admission.queue_age`, which long turns would otherwise use up.
     LONGEST_HOLD_NS = 100_000_000
     HOLD_SHARE = 4
 
 
 @cython.final
 cdef class StartTurns:
-    """The turns in which the waiting calls of one server start, over all of its connections; their holds."""
+    """Starts the waiting calls of all connections of one server in turns, and holds them after stalls of the loop."""
 
     def __init__(self, CallAdmission admission not None, RefusedCalls refusals not None, int64_t send_soft):
         self.loop_state = admission.memory.loop_state
@@ -73,7 +74,7 @@ cdef class StartTurns:
         cdef list ready = []
         cdef uint64_t began = now_ns(), now = began
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
-        # Refusals make room and have a share of a long turn. The next turn refuses the remaining calls.
+        # Refusals make room, so they get a share of a long turn. The next turn refuses the remaining calls.
         cdef uint64_t refuses_until = began + max(STARTS_NS, min((began - self.scheduled_ns) // 4, LONGEST_REFUSALS_NS))
         cdef bint had_time = True
         self.is_scheduled = False
@@ -87,7 +88,7 @@ cdef class StartTurns:
             ):
                 now = now_ns()
             if is_late:
-                # The loop was blocked since then: unread cancels may lie in the socket.
+                # The loop was blocked since the turn was scheduled, so the socket may have unread CANCELs.
                 self.hold_for_stall(connection)
             if connection.holding & HOLD_STALL and not is_caught_up(connection, self.hold_ns, began):
                 self.schedule(connection)
@@ -100,7 +101,7 @@ cdef class StartTurns:
             if not had_time:
                 break
         if had_time:
-            # One-way calls share a part of the turn; next time another connection comes first.
+            # The time for one-way calls in a turn is shared, so another connection is first next time.
             ready = ready[1:] + ready[:1]
         for connection in ready:
             if connection.queue is not None and not connection.is_closed and not connection.holding & HOLD_OUTPUT:
@@ -110,9 +111,10 @@ cdef class StartTurns:
     # Holds
 
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
-        """Count the output that the peer has not taken; above `send_soft` no further call starts.
+        """Count the output that the peer has not accepted. Above `send_soft` no further call starts.
 
-        Begun large answers, messages without a window and taken bytes do not count: other answers go in between.
+        For `send_soft`, large answers that are being sent in pieces, messages that lack credit and bytes that the peer has
+        accepted do not count, because other answers can be sent before them.
         """
         cdef int64_t change = size - connection.output_held
         connection.output_held = size
@@ -129,22 +131,22 @@ cdef class StartTurns:
         return 0
 
     cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1:
-        """Note that the present input arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
+        """Note that the current input arrived at `came_ns`, because the loop was blocked or stalls are not watched."""
         connection.now = now
         connection.dated_ns = came_ns
         if came_ns < now:
-            # The end of this read resets the flag.
+            # Cleared at the end of this read.
             connection.holding |= HOLD_LATE
         if self.loop_state.calm_until_ns == 0:
             return self.loop_state.watch(now)
         return self.hold_for_stall(connection) if now > self.loop_state.calm_until_ns else 0
 
     cdef int hold_for_stall(self, ServedConnection connection) except -1:
-        """After a stall: hold all starts until the socket was empty once, or the longest hold is over."""
+        """Hold all starts of a connection after a stall, until its socket was once read empty or the longest hold ends."""
         if connection.is_closed:
             return 0
         if connection.holding & HOLD_STALL:
-            # If the socket was empty before this stall, that does not count.
+            # The socket has to be read empty once more after this stall.
             connection.seen_read_ns = 0
             return 0
         begin_hold(connection, self.hold_ns)
@@ -152,7 +154,7 @@ cdef class StartTurns:
 
 
 cdef bint _higher_rank_waits(StartTurns turns, int rank) except -1:
-    """Return whether a call of higher rank waits on a connection that catches up."""
+    """Return whether a call of higher priority waits on a connection that is scheduled for the next turn."""
     cdef ServedConnection connection
     if rank == RANK_HIGH or not turns.admission.prioritised:
         return False
@@ -163,7 +165,7 @@ cdef bint _higher_rank_waits(StartTurns turns, int rank) except -1:
 
 
 cdef int _start_ready(StartTurns turns, list ready, uint64_t began, int last_rank) except -1:
-    """Start the waiting calls of these connections; return 0 if there was no time for all, with `ready` rotated."""
+    """Start the waiting calls of these connections. If there is no time for all, rotate `ready` and return 0."""
     cdef ServedConnection connection, other
     cdef Py_ssize_t position
     cdef uint64_t now
@@ -178,13 +180,13 @@ cdef int _start_ready(StartTurns turns, list ready, uint64_t began, int last_ran
         if now < began + STARTS_NS:
             continue
         ready[:] = ready[position + 1:] + ready[:position + 1]
-        # A connection whose call blocked the loop is in `turn` already: it is moved to the end.
+        # A connection whose call blocked the loop is in `turn` already. Move it to the end.
         is_again = connection.is_in_turn
         if is_again:
             turns.turn.remove(connection)
             connection.is_in_turn = False
         if now > began + STALL_NS:
-            # Newer input is read first. Calls of lower priority wait on some of these connections.
+            # Read newer input first. This also holds calls of lower priority, which wait on some of these connections.
             for other in (*ready, *turns.turn):
                 if other.queue is not None or other.is_in_turn:
                     turns.hold_for_stall(other)
@@ -205,7 +207,7 @@ cdef int _start_on(StartTurns turns, ServedConnection connection, uint64_t began
 
 
 cdef int _start_queue(StartTurns turns, ServedConnection connection, int last_rank) except -1:
-    """Start waiting calls in order, up to a rank, until a start is held back or the time is over."""
+    """Start waiting calls in order, up to a rank, until starts are held or the time is over."""
     cdef ServerCall call
     cdef bytes payload
     cdef uint64_t now = now_ns()
@@ -221,8 +223,8 @@ cdef int _start_queue(StartTurns turns, ServedConnection connection, int last_ra
         if has_lapsed(call, now):
             turns.refusals.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
         elif not turns.admission.is_stale(call, call.queued_ns, now) and turns.admission.has_room(call, payload):
-            # Calls started earlier in this turn may have filled the memory. The context is a copy: waiting calls may
-            # share the context in which their requests were read.
+            # Memory is checked again, as calls started earlier in this turn may have filled it. The context is copied,
+            # because waiting calls may share the context in which their requests were read.
             own = PyContext_Copy(context)
             PyContext_Enter(own)
             try:
@@ -230,16 +232,16 @@ cdef int _start_queue(StartTurns turns, ServedConnection connection, int last_ra
             finally:
                 PyContext_Exit(own)
         now = now_ns()
-        # One-way calls have a share of the turn, as when they are read.
+        # One-way calls have only a share of the turn, as they have when they are read.
         if now >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
             return 0
     return 0
 
 
 cdef bint _refuse_on(StartTurns turns, ServedConnection connection, uint64_t began) except -1:
-    """Refuse the calls of a connection that waited too long, and return whether there were any.
+    """Refuse the calls of a connection that waited for too long, and return whether there were any.
 
-    Calls of other connections may take many turns before this connection may start its calls.
+    This cannot wait until the connection may start its calls: calls of other connections may need many turns before.
     """
     if connection.queue is None or began < turns.admission.aged_at(connection):
         return False

@@ -1,4 +1,4 @@
-"""Handlers that a read stops: their cleanup runs after the reads of a turn of the loop, and counts in that turn."""
+"""Handlers that a read cancels. Their cleanup runs after the reads of a turn of the loop, and takes time of that turn."""
 
 from libc.stdint cimport uint64_t
 
@@ -7,13 +7,14 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # Twice the time of a stream that waits for changes: its start, its cleanup and its answer. A cancel is read in a
-    # microsecond: a read of thousands would be followed by a tenth of a second of cleanup, in which the loop does nothing
-    # else. A peer that opens and closes such streams takes turns as long as the turns of other peers.
+    # The time that is subtracted for each cleanup: twice the measured time for the start, the cleanup and the answer of a
+    # stream that waits for changes. A CANCEL is read in a microsecond, so a read of thousands of CANCELs would otherwise be
+    # followed by a tenth of a second of cleanup, which blocks the loop. With this, a peer that opens and closes such
+    # streams gets turns as long as the turns of other peers.
     CLEANUP_NS = 150_000
 
 
-# `Gate.cancel` for a read: the time of the cleanup is taken from the time of the read, which ends sooner.
+# Call `Gate.cancel` during a read, and subtract the time of the cleanup from the time of the read, so that it ends sooner.
 cdef inline int cancel_in_read(Engine engine, Gate gate, ServerCall call, bint is_late) except -1:
     if call.task is not None and not (call.was_cancelled or call.is_expired):
         engine.turn_ends_ns -= min(engine.turn_ends_ns, <uint64_t>CLEANUP_NS)

@@ -45,7 +45,8 @@ class GrpcWebCall(EnvelopedCall):
             if found < 0:
                 text = value[:40].decode("ascii", "backslashreplace")
                 self.refuse(
-                    Status.INTERNAL, f"grpc-timeout is {text!r}, it has 1 to 8 digits and one of H M S m u n"
+                    Status.INTERNAL,
+                    f"grpc-timeout is {text!r}, it must be 1 to 8 digits and one of H M S m u n",
                 )
             elif found < _LONGEST_NS:
                 self.timeout_us = 0 if found == 0 else max(1, found // 1000)

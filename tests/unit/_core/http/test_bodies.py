@@ -22,7 +22,7 @@ async def test_a_body_in_lines_is_understood_at_any_division(size: int) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b'{"value":2}\n{"arguments":{"start":1}}', "once"),
+        (b'{"value":2}\n{"arguments":{"start":1}}', "in the first line of the body only"),
         (b'{"arguments":{"start":1}}\n{"nothing":1}', "neither"),
         (b"{", ""),
     ],

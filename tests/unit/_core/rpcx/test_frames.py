@@ -77,7 +77,7 @@ def test_a_part_that_leaves_no_room_for_the_next_length_is_refused(taken: int, n
     data = bytearray(Frame(response=True).encode())
     place = len(data) - taken - 4
     data[place : place + 4] = taken.to_bytes(4, "big")
-    with pytest.raises(RemoteProtocolError, match=f"no length of the {name} fits into the 0 bytes left"):
+    with pytest.raises(RemoteProtocolError, match=f"has 0 bytes left, too few for the length of its {name}"):
         TranslatedRpcx().hear(bytes(data))
 
 

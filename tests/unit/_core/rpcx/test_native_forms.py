@@ -93,7 +93,10 @@ async def test_keys_arrive_in_lower_case_and_the_last_of_two_counts() -> None:
     [
         ([("Frpc-Code", "OK")], "frpc- is reserved"),
         ([("text", "\udcff")], "metadata 'text' is not UTF-8; keys of binary values end in -bin"),
-        ([("__AUTH", "a"), ("authorization", "b")], "has __AUTH and authorization, one of them is allowed"),
+        (
+            [("__AUTH", "a"), ("authorization", "b")],
+            "has __AUTH and authorization, only one of them is allowed",
+        ),
     ],
 )
 async def test_values_without_a_native_form_are_refused_with_the_reason(

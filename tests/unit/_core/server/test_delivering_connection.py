@@ -74,7 +74,7 @@ async def test_nothing_is_reported_once_the_connection_is_lost() -> None:
 async def test_other_connections_take_no_messages() -> None:
     async with gate_for(Shop) as gate:
         connection: Any = KeptConnection(gate)
-        with pytest.raises(ValueError, match="a message comes by a connection that delivers"):
+        with pytest.raises(ValueError, match="needs a call of a DeliveringConnection"):
             give(connection, "shop.price")
 
 
