@@ -52,6 +52,8 @@ class Translator:
         # them.
         gc.disable()
         Errors.init_thread()
+        # Prints the errors to stderr; without this call nothing prints them.
+        Errors.open_listing_file(None)
         for name in sorted(names):
             self._context.find_module(name)
         if errors := Errors.get_errors_count():

@@ -8,7 +8,7 @@ from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.http.answering cimport Answering
 from fastrpc._core.http.service cimport HttpService
 from fastrpc._core.link.contract cimport ContractGroups
-from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection, SenderCheck
 from fastrpc._core.server.served_call cimport ServerCall
 
 

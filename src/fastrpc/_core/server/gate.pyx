@@ -27,9 +27,7 @@ from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INVALID_ARG
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, ROUTE_WITHDRAWN, MethodRoute
-from fastrpc._core.calls.call_log cimport report_long_step
 from fastrpc._core.link.failure cimport Failure
-from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.payload.arguments cimport refusal_text, told_count
 from fastrpc._core.payload.marshal cimport Marshal
@@ -529,17 +527,7 @@ cdef int _begin(Gate gate, ServerCall call, bytes payload) except -1:
     gate.runner.running += 1
     gate.runner.run(call)
     if call.connection.stepped_ns > max(call.connection.received_ns, call.connection.turn_ns) + STALL_NS:
-        _note_stall(gate, call, before)
-    return 0
-
-
-cdef int _note_stall(Gate gate, ServerCall call, uint64_t before) except -1:
-    """Hold further starts after handlers blocked the loop: the sockets are read first."""
-    cdef ServedConnection connection = call.connection
-    gate.turns.hold_for_stall(connection)
-    before = max(before, connection.received_ns, connection.turn_ns)
-    if connection.stepped_ns > before + LONG_STEP_NS:
-        report_long_step(call.route, connection.stepped_ns - before)
+        gate.turns.note_long_start(call, before)
     return 0
 
 

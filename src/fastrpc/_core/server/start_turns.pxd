@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.server.admission cimport CallAdmission
 from fastrpc._core.server.refused_calls cimport RefusedCalls
+from fastrpc._core.server.served_call cimport ServerCall
 from fastrpc._core.server.served_connection cimport ServedConnection
 
 
@@ -37,3 +38,4 @@ cdef class StartTurns:
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1
     cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1
     cdef int hold_for_stall(self, ServedConnection connection) except -1
+    cdef int note_long_start(self, ServerCall call, uint64_t before) except -1

@@ -23,10 +23,12 @@ from cpython.contextvars cimport PyContext_Copy, PyContext_Enter, PyContext_Exit
 from fastrpc._core.base.priority_queue cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE
 from fastrpc._core.base.status cimport UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call_log cimport report_long_step
+from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.server.admission cimport LaterSteps
-from fastrpc._core.server.served_call cimport ServerCall, WaitingCalls, begin_hold, has_lapsed, is_caught_up
+from fastrpc._core.server.served_call cimport WaitingCalls, begin_hold, has_lapsed, is_caught_up
 from fastrpc._core.server.served_connection cimport HOLD_LATE, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL
 from fastrpc._core.wire.frame cimport ONE_WAY
 
@@ -151,6 +153,18 @@ cdef class StartTurns:
             return 0
         begin_hold(connection, self.hold_ns)
         return self.schedule(connection)
+
+    cdef int note_long_start(self, ServerCall call, uint64_t before) except -1:
+        """Hold further starts: the first steps of handlers blocked the loop, so the sockets have to be read first.
+
+        The step of this call is reported if it was long. `before` is the end of the last step before it.
+        """
+        cdef ServedConnection connection = call.connection
+        self.hold_for_stall(connection)
+        before = max(before, connection.received_ns, connection.turn_ns)
+        if connection.stepped_ns > before + LONG_STEP_NS:
+            report_long_step(call.route, connection.stepped_ns - before)
+        return 0
 
 
 cdef bint _higher_rank_waits(StartTurns turns, int rank) except -1:
