@@ -2,4 +2,4 @@ class Exchange:
     """One request, and its response."""
 
 class HttpApplication:
-    """Answers the requests of connections."""
+    """The code that answers the requests of connections."""

@@ -1,4 +1,4 @@
-"""A request and its answer, as the code that answers requests sees them: two interfaces.
+"""A request and its response, as the code that answers requests sees them: two interfaces.
 
 ::
 
@@ -11,14 +11,14 @@
         ├──► refusal_of, request_dropped: a request that the application does not answer
         └──► exchange_over: nothing uses the exchange from now on
 
-A version of HTTP derives from `Exchange`: it has the bytes and the time of a request. An `HttpApplication` answers: it
-knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange, for one request after the other; a
-connection of HTTP/2 has an exchange and an application for each stream. An exchange holds its application, which
-borrows the exchange. The caller of an application's method holds the exchange until the method returns: the answer may
-end the exchange.
+Each version of HTTP implements `Exchange`, which handles the bytes and the time limits of a request. An
+`HttpApplication` answers the request and knows neither bytes nor streams. A connection of HTTP/1.1 has one exchange,
+for one request after the other; a connection of HTTP/2 has an exchange and an application for each stream. An exchange
+holds its application, which borrows the exchange. The caller of an application's method holds the exchange until the
+method returns, since the answer may end the exchange.
 
-A method that a class leaves out raises: an application that takes no body in parts, and lets no other protocol take over,
-is not asked for these.
+A method that a class does not implement raises. The methods for bodies in parts and for tunnels are only called on
+applications that use these.
 """
 
 
@@ -41,15 +41,15 @@ cdef class Exchange:
     # The response
 
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
-        """Send a whole response; `closes` then ends a connection that has one request at a time."""
+        """Send a whole response. With `closes`, close a connection that handles one request at a time."""
         raise lacking(self, "answer")
 
     cdef int begin_parts(self, int status, bytes lines, int64_t size) except -1:
-        """Begin a response of this size, or NO_BODY, or UNKNOWN_SIZE; `send_part` and `end_parts` follow."""
+        """Begin a response with `size` bytes, NO_BODY, or UNKNOWN_SIZE; `send_part` and `end_parts` follow."""
         raise lacking(self, "begin_parts")
 
     cdef int send_part(self, bytes part, Py_ssize_t at=0, Py_ssize_t size=-1) except -1:
-        """Send a part, or `size` bytes of it from `at` on; if they are many, all of it is kept until they are sent."""
+        """Send a part, or `size` bytes of it from `at` on. A large part stays in memory as a whole until it is sent."""
         raise lacking(self, "send_part")
 
     cdef int end_parts(self) except -1:
@@ -57,53 +57,53 @@ cdef class Exchange:
         raise lacking(self, "end_parts")
 
     cdef int cut(self) except -1:
-        """End without the rest of the response, so that the client sees that it is missing; or end a tunnel."""
+        """End without the rest of the response, so that the client notices the missing rest; or end a tunnel."""
         raise lacking(self, "cut")
 
     cdef int abort(self) except -1:
-        """End at once, without the output that waits: the peer of a tunnel is lost."""
+        """End immediately, without the output that waits: the peer of a tunnel is lost."""
         raise lacking(self, "abort")
 
-    # The output that waits
+    # Output that waits to be sent
 
     cdef bint is_full(self) except -1:
-        """Return whether a sender of messages has to wait: it calls `await_room`, and goes on at `room_came`."""
+        """Return whether a sender of messages has to wait: it calls `await_room` and continues in `room_came`."""
         raise lacking(self, "is_full")
 
     cdef bint has_output(self) except -1:
-        """Return whether output of this request waits here. A sender of a long content waits while there is some."""
+        """Return whether output of this request waits here. A sender of a long body waits while there is some."""
         raise lacking(self, "has_output")
 
     cdef int64_t unsent(self) except? -1:
-        """Return the bytes of the connection's output that the peer has not taken."""
+        """Return how many bytes of the connection's output the peer has not received."""
         raise lacking(self, "unsent")
 
     cdef int await_room(self) except -1:
-        """Call `HttpApplication.room_came` once there is room, maybe before this returns."""
+        """Have `HttpApplication.room_came` called once there is room, maybe before this returns."""
         raise lacking(self, "await_room")
 
     # The body
 
     cdef int admit_body(self) except -1:
-        """Let the body come, and read the part that has arrived."""
+        """Accept the body, and read the part that has arrived."""
         raise lacking(self, "admit_body")
 
     cdef int skip_body(self) except -1:
-        """Hand the request over now, without its body, which is not read."""
+        """Pass the request to the application now, without its body, which is not read."""
         raise lacking(self, "skip_body")
 
     cdef int hold_body(self, bint is_held) except -1:
-        """Hold the further parts of the body or of a tunnel, or let them go on."""
+        """Hold back further parts of the body or of a tunnel, or release them."""
         raise lacking(self, "hold_body")
 
     cdef int ask_body(self) except -1:
-        """Ask the client for the body, if it waits to be asked."""
+        """Ask the client for the body, if it expects 100 Continue."""
         raise lacking(self, "ask_body")
 
     # A tunnel
 
     cdef int open_tunnel(self, str protocol, bytes lines) except -1:
-        """Accept a WebSocket with a subprotocol, "": none, and further fields: what follows is not HTTP."""
+        """Accept a WebSocket with a subprotocol ("": none) and further fields. No HTTP follows."""
         raise lacking(self, "open_tunnel")
 
     cdef int send(self, bytes data) except -1:
@@ -111,11 +111,11 @@ cdef class Exchange:
         raise lacking(self, "send")
 
     cdef bint takes_more(self) except -1:
-        """Return whether further bytes of a tunnel may be taken now."""
+        """Return whether further bytes of a tunnel may be accepted now."""
         raise lacking(self, "takes_more")
 
     cdef int go_on(self) except -1:
-        """Take the bytes that came ahead, in their own turn."""
+        """Handle the tunnel's bytes that have already arrived, in a separate turn."""
         raise lacking(self, "go_on")
 
     cdef int wait_by(self, uint64_t due_ns) except -1:
@@ -125,13 +125,13 @@ cdef class Exchange:
     # Its time
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """Call `HttpApplication.request_due` at this instant, or before; 0: at none."""
+        """Have `HttpApplication.request_due` called at this instant or earlier; 0: it is not called."""
         raise lacking(self, "look_by")
 
     # Its budgets
 
     cdef str count_messages(self):
-        """Count a request with a stream of messages; return why the connection takes no further one, None: it does."""
+        """Count a request with a stream of messages. Return why the connection refuses it, else None."""
         raise lacking(self, "count_messages")
 
     cdef int note_refused(self, bint is_faulty) except -1:
@@ -140,13 +140,13 @@ cdef class Exchange:
 
 
 cdef class HttpApplication:
-    """Answers the requests of connections."""
+    """The code that answers the requests of connections."""
 
     cdef int64_t head_came(self, Exchange exchange) except? -2:
-        """Return the most bytes of a body that this request may have.
+        """Return the maximum size of this request's body in bytes.
 
-        Before that it may set `is_deciding`: the body waits for `admit_body`; and `takes_parts`: the request is handed
-        over now, and its body by `part_came`. The limit then holds for the content that waits.
+        It may also set `is_deciding`: the body then waits for `admit_body`. Or it may set `takes_parts`: the request
+        then comes at once, and its body through `part_came`; the maximum applies to the parts that wait.
         """
         raise lacking(self, "head_came")
 
@@ -155,50 +155,51 @@ cdef class HttpApplication:
         raise lacking(self, "request_came")
 
     cdef tuple refusal_of(self, Exchange exchange, object error):
-        """Return the fields and the content of the answer to a refused request."""
+        """Return the fields and the body of the answer to a refused request."""
         raise lacking(self, "refusal_of")
 
     cdef int request_dropped(self, Exchange exchange) except -1:
-        """The request is refused, or cut off or reset by its client, after its head came: stop its calls."""
+        """Stop the calls of a request that was refused, or cut off or reset by its client, after its head came."""
         raise lacking(self, "request_dropped")
 
     cdef uint64_t request_due(self, Exchange exchange, uint64_t now) except? 0:
-        """Compare the instants of a request with now: of the rest of its body, its sender, its next sign of life.
+        """Compare the deadlines of a request with now: of the rest of its body, its sender, its next keep-alive
+        message.
 
         Return the next one, 0 = none.
         """
         raise lacking(self, "request_due")
 
     cdef int room_came(self, Exchange exchange) except -1:
-        """Some output was sent: senders that wait may go on, unless the exchange is still full."""
+        """Let waiting senders continue, unless the exchange is still full: output was sent."""
         raise lacking(self, "room_came")
 
     cdef int exchange_over(self, Exchange exchange) except -1:
-        """Forget the exchange, which ends; calls may outlive it. A request that waits for its answer is dropped before."""
+        """Forget the exchange, which ends; calls may outlive it. An unanswered request was dropped before."""
         raise lacking(self, "exchange_over")
 
     cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1:
-        """Take a part of a body, where `takes_parts` is set."""
+        """Handle a part of a body, if `takes_parts` is set."""
         raise lacking(self, "part_came")
 
     cdef int body_awaited(self, Exchange exchange) except -1:
-        """The body of a request is to come, or the rest of it."""
+        """Note that the body of a request, or the rest of it, is to come."""
         raise lacking(self, "body_awaited")
 
     cdef int body_grew(self, Exchange exchange, Py_ssize_t size) except -1:
-        """`size` bytes of a body have arrived, and more are to come."""
+        """Note that `size` bytes of a body have arrived, and more are to come."""
         raise lacking(self, "body_grew")
 
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
-        """Take bytes of the protocol that took over, where `is_tunnel` is set; return how many were consumed."""
+        """Handle bytes of a tunnel's protocol, if `is_tunnel` is set; return how many were consumed."""
         raise lacking(self, "tunnel_came")
 
     cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0:
-        """Compare the instants of a tunnel's protocol with now; return the next one, 0 = none."""
+        """Compare the deadlines of a tunnel's protocol with now; return the next one, 0 = none."""
         raise lacking(self, "tunnel_due")
 
     cdef int end_tunnel(self, Exchange exchange, str text) except -1:
-        """End a tunnel by its protocol's own messages: the connection closes for this reason."""
+        """End a tunnel by messages of its protocol: the connection closes for the reason `text`."""
         raise lacking(self, "end_tunnel")
 
 

@@ -1,4 +1,4 @@
-"""Pages: the requests of HTTP on a connection, beside the calls of another protocol; drawn in the `.pyx`."""
+"""Pages: the HTTP requests of a connection, beside the calls of another protocol; drawn in the `.pyx`."""
 
 from fastrpc._core.exchange.exchange cimport Exchange, HttpApplication
 from fastrpc._core.exchange.request_head cimport RequestLimits
@@ -9,21 +9,22 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef class Pages:
     cdef:
-        # Set before a connection holds it. Whether payloads of some calls are values, not arrays of arguments.
+        # Set before a connection holds it. Whether some calls carry values as payloads, not arrays of arguments.
         readonly bint takes_values
 
         # Whether a request may ask for a tunnel, as a WebSocket does (RFC 8441).
         readonly bint takes_tunnels
 
-        # The limits of heads of requests.
+        # The limits of request heads.
         readonly RequestLimits limits
 
-        # The outcomes of the calls of its requests.
+        # The outcomes of the calls that its requests make, and groups of the contract (`link/contract`); each
+        # implements all methods of its group.
         readonly Outcomes outcomes
 
     cdef int join(self, EngineServedConnection connection) except -1
     cdef HttpApplication begin(self, Exchange exchange)
 
 
-# Return a peer as calls of a protocol show it; its connection keeps the copies.
+# Return the peer's information with this protocol's name; the connection keeps the copies.
 cdef object peer_as(object info, str protocol, ServedConnection connection)

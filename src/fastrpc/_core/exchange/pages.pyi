@@ -2,7 +2,7 @@ from fastrpc._core.exchange.request_head import RequestLimits
 from fastrpc._core.link.contract import Outcomes
 
 class Pages:
-    """The requests of one connection, beside the calls of another protocol."""
+    """The HTTP requests of one connection, beside the calls of another protocol."""
 
     @property
     def takes_values(self) -> bool:

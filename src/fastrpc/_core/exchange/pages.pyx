@@ -1,12 +1,12 @@
-"""Pages: the requests of HTTP on a connection, beside the calls of another protocol.
+"""Pages: the HTTP requests of a connection, beside the calls of another protocol.
 
 ::
 
     head of a request ──► Exchange ──► Pages.begin ──► HttpApplication ──► calls for the gate
     outcomes of these calls ──► Pages.outcomes ──► Exchange
 
-A gRPC connection tells requests of pages from calls of gRPC, and holds one `Pages`. A connection of HTTP alone holds
-one, too. `_core/http` implements `Pages`. A method that a class leaves out raises.
+A gRPC connection separates other HTTP requests from gRPC calls, and holds one `Pages` for them. A connection that only
+speaks HTTP holds one, too. `_core/http` implements `Pages`. A method that a class does not implement raises.
 """
 
 from copy import copy
@@ -15,14 +15,14 @@ from fastrpc._core.link.contract cimport lacking
 
 
 cdef class Pages:
-    """The requests of one connection, beside the calls of another protocol."""
+    """The HTTP requests of one connection, beside the calls of another protocol."""
 
     cdef int join(self, EngineServedConnection connection) except -1:
         """Note the served connection, which holds this object; called once, before any other method."""
         raise lacking(self, "join")
 
     cdef HttpApplication begin(self, Exchange exchange):
-        """Return the application for the requests of an exchange, which holds it.
+        """Return the application for an exchange's requests; the exchange holds it.
 
         The exchange calls `exchange_over` before it ends.
         """

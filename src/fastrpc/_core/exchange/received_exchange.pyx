@@ -18,7 +18,7 @@ cdef class ReceivedExchange(Exchange):
         raise lacking(self, "send_continue")
 
     cdef int hand_over(self, bytes body) except -1:
-        """Give the request to the application, with its whole body, or before the rest of it."""
+        """Give the request to the application, with its whole body or before the rest of it arrives."""
         self.is_answering = True
         try:
             self.application.request_came(self, body)
@@ -29,7 +29,7 @@ cdef class ReceivedExchange(Exchange):
         return 0
 
     cdef bint answer_failure(self, object error) except -1:
-        """Log an exception of the application and answer with 500, or abort a begun answer; return whether it answered."""
+        """Log an exception of the application, then answer with 500 (True) or abort a begun answer (False)."""
         cdef bint answers = self.is_answering and not self.has_begun
         self.log_failure(error)
         if answers:
@@ -57,6 +57,6 @@ cdef class ReceivedExchange(Exchange):
             return 0
         self.asks_later = False
         if not self.has_begun:
-            # After the head of the response, `100 Continue` would be read as a part of the response.
+            # After the head of the response the client would read `100 Continue` as a part of the response.
             self.send_continue()
         return self.hold_body(False)

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t
 
 cdef enum Verb:
-    # Every method that is not used here.
+    # Any method that is not listed here.
     VERB_OTHER = 0
     VERB_GET = 1
     VERB_HEAD = 2
@@ -12,7 +12,7 @@ cdef enum Verb:
     VERB_OPTIONS = 4
 
 cdef enum Field:
-    # Fields that an engine asks for: they are noted while the head is checked.
+    # Fields that engines read: their places are noted while the head is checked.
     FIELD_HOST = 0
     FIELD_CONTENT_LENGTH = 1
     FIELD_TRANSFER_ENCODING = 2
@@ -30,27 +30,27 @@ cdef enum Field:
     FIELD_TRACESTATE = 14
     FIELD_REQUEST_ID = 15
     FIELD_COUNT = 16
-    # All fields whose names begin with `meta-`: they are only counted.
+    # All fields whose names begin with `meta-`. They are only counted.
     FIELD_META = 17
     FIELD_UNKNOWN = 18
 
 cdef enum ByteKind:
-    # The kinds of bytes: of a token, of a field value, of a target.
+    # Bits of `kinds`: the byte may occur in a token, a field value, a target, a host name.
     IN_TOKEN = 1
     IN_VALUE = 2
     IN_TARGET = 4
     IN_HOST = 8
-    # The bit of bytes in an IPv6 address in brackets.
+    # In an IPv6 address in brackets.
     IN_ADDRESS = 16
-    # The bits of bytes in a field name, and in the value of a pseudo-header field, by HTTP/2.
+    # In a field name, and in the value of a pseudo-header field, both of HTTP/2.
     IN_NAME = 32
     IN_PSEUDO = 64
 
 cdef enum:
-    # The longest name of a method.
+    # The length of the longest accepted method.
     METHOD_BYTES = 32
 
-# The kinds of each byte.
+# For each byte, the bits of its kinds.
 cdef unsigned char[256] kinds
 
 
@@ -60,7 +60,7 @@ cdef inline bint is_kind(char byte, int kind) noexcept:
 
 
 cdef struct FieldSpan:
-    # The number of fields of a kind, and the place of the first one's value in the text of the head.
+    # The number of fields with one name, and the position of the first one's value in the text of the head.
     int32_t count
     int32_t at
     int32_t size
@@ -69,12 +69,13 @@ cdef struct FieldSpan:
 @cython.final
 cdef class RequestLimits:
     cdef:
-        # Seconds: for a head, between requests, between two pieces of a body or of an answer.
+        # Seconds for a head, between two requests, and between two pieces of a body or of an answer.
         readonly double header_seconds
         readonly double idle_seconds
         readonly double body_idle_seconds
 
-        # Fields of a head, their bytes, and the bytes of the target; trailers have the first two as well.
+        # The most fields of a head, their most bytes, and the most bytes of the target. The first two apply to
+        # trailers, too.
         readonly Py_ssize_t headers
         readonly Py_ssize_t header_bytes
         readonly Py_ssize_t target_bytes
@@ -82,41 +83,40 @@ cdef class RequestLimits:
 
 cdef class RequestHead:
     cdef:
-        # The version of HTTP, as "1.1".
+        # The version of HTTP, such as "1.1".
         readonly str version
 
-        # The bytes in which method, target and noted fields lie. The method begins them.
+        # The bytes of the method, the target and the noted fields. The method comes first.
         bytes _text
         int _method_size
         int verb
 
-        # The place of the target; an absolute one is kept apart, without scheme and host.
+        # The position of the target. `_relative`: an absolute target without its scheme and host.
         int _target_at
         int _target_size
         bytes _relative
 
-        # The noted fields, and the number of fields that begin with `meta-`.
+        # The noted fields, and the number of fields whose names begin with `meta-`.
         FieldSpan[16] _noted
         int meta_count
 
-        # The memory of the texts and of all fields by HTTP/2, where many heads are kept at once; 0 by other versions.
+        # The bytes of memory of the texts and all fields in HTTP/2, where many heads are kept at the same time; else 0.
         Py_ssize_t kept_bytes
 
-        # All fields as `pairs` returns them; None where a version of HTTP keeps them in another form.
+        # All fields as `pairs` returns them; None if a version of HTTP keeps them in another form.
         list _pairs
 
-        # The length of the body, -1: it is not stated.
+        # The length of the body, -1 if it is not stated.
         readonly int64_t content_length
 
-        # The protocol of a tunnel that an extended CONNECT asks for (RFC 8441), None: the request is no extended
-        # CONNECT.
+        # The protocol of the tunnel that an extended CONNECT asks for (RFC 8441); None for any other request.
         readonly bytes protocol
         readonly bint expects_continue
 
     cdef list pairs(self)
 
     cdef inline int count_of(self, int field) noexcept:
-        """Return the number of fields of a kind."""
+        """Return the number of fields of this kind."""
         return self._noted[field].count
 
     cdef const char* target_data(self, Py_ssize_t* size) noexcept
@@ -124,15 +124,15 @@ cdef class RequestHead:
     cdef str field_text(self, int field)
 
 
-# Return the head of a request by HTTP/2. `pairs` are checked fields as `RequestHead.pairs` returns them, Host among them;
-# `content_length` is stated there, -1: it is not. `is_whole`: the stream ends with the head, so there is no body.
-# `protocol`: of an extended CONNECT.
+# Return the head of an HTTP/2 request. `pairs` are checked fields as `RequestHead.pairs` returns them, with Host.
+# `content_length` is the value of that field, -1 without one. `is_whole`: the stream ends with the head, so there is no
+# body. `protocol`: the protocol of an extended CONNECT.
 cpdef RequestHead head_of_fields(
     bytes method, bytes target, list pairs, RequestLimits limits, int64_t content_length=*, bint is_whole=*,
     bytes protocol=*
 )
 
-# Check one field line without its end; return the position of its colon.
+# Check one field line without its line end; return the position of its colon.
 cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1
 
 # Return the number of the field with this name.
@@ -140,7 +140,7 @@ cdef int field_of(const char* name, Py_ssize_t size) noexcept
 
 
 cdef inline int note_field(RequestHead head, int field, Py_ssize_t at, Py_ssize_t size) noexcept:
-    """Note where the value of a field lies."""
+    """Note the position of a field's value."""
     if field == FIELD_META:
         head.meta_count += 1
     elif field < FIELD_COUNT:
@@ -151,20 +151,20 @@ cdef inline int note_field(RequestHead head, int field, Py_ssize_t at, Py_ssize_
     return 0
 
 
-# Return the number of the method with this name; methods have capital letters.
+# Return the number of the method with this name. Names of methods are upper case.
 cdef int verb_of(const char* name, Py_ssize_t size) noexcept
 
-# Check the Host of a head: there is at most one, and one if it is needed.
+# Check the Host fields of a head: at most one, and exactly one if `is_needed`.
 cdef int check_host(RequestHead head, bint is_needed) except -1
 
-# Note whether the client waits to be asked for the body; anything else that it expects is refused.
+# Note whether the client waits for 100 Continue before it sends the body; refuse any other expectation.
 cdef int take_expectation(RequestHead head) except -1
 
-# Return whether a text equals one in lower case, capital letters aside.
+# Return whether a text equals `lower`, a lower-case text, when the case of letters is ignored.
 cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
 
-# Return the number that 1 to 18 digits state, -1 for another text. No accepted body has more bytes.
+# Return the number in a text of 1 to 18 digits, -1 for another text. No accepted body needs more digits.
 cdef int64_t number_of(const char* text, Py_ssize_t size) noexcept
 
-# The error of a body with more bytes than its request takes.
+# Return the error for a body with more bytes than its request may have.
 cdef object long_body_error(int64_t most)

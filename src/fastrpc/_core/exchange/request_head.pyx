@@ -5,9 +5,9 @@
     HTTP/1.1: the bytes of a head ──► `http1/head` ──► RequestHead ──► method, target, path, query
     HTTP/2: a block of fields ──► head_of_fields ─────────┘      └──► noted fields, values, all fields
 
-Fields that engines read are noted as places in one text, so that an unread field costs no object.
+Fields that engines read are noted as positions in one text, so that an unread field costs no object.
 
-Field values are checked by RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
+Field values are checked by RFC 9110, section 5.5; names and methods by the rule for tokens in section 5.6.2.
 """
 
 cimport cython
@@ -18,22 +18,22 @@ from libc.string cimport memcmp
 from fastrpc._core.base.digits cimport number_in
 
 cdef enum:
-    # The bytes of a field beside its name and value, as a line of text.
+    # The bytes that a field has as a line of text in addition to its name and value.
     LINE_BYTES = 3
-    # The objects of a field that is kept: a pair, a name, a value.
+    # The bytes of the objects for a field that is kept: a pair, a name, a value.
     PAIR_BYTES = 128
-    # The longest name of a noted field.
+    # The length of the longest name of a noted field.
     LONGEST_NAME = 17
-    # The number fits 63 bits.
+    # A number of 18 digits fits 63 bits.
     NUMBER_DIGITS = 18
 
-# The names of noted fields, by their numbers.
+# The names of noted fields, indexed by their numbers.
 cdef tuple FIELD_NAMES = (
     b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"content-type", b"content-encoding",
     b"accept", b"authorization", b"origin", b"sec-fetch-site", b"timeout-ms", b"grpc-timeout", b"traceparent",
     b"tracestate", b"x-request-id",
 )
-# The numbers by the size of the names; the place of the first number of each size.
+# The numbers of fields, sorted by the length of their names; the index of the first number of each length.
 cdef uint8_t[FIELD_COUNT] fields_by_size
 cdef uint8_t[LONGEST_NAME + 2] first_of_size
 
@@ -44,7 +44,8 @@ def _fill_kinds():
         kinds[byte] = (
             (IN_TOKEN if byte in token else 0)
             | (IN_VALUE if byte in b"\t " or byte > 0x20 and byte != 0x7F else 0)
-            # A fragment is never sent: a client that sends one means something else by the target than we do.
+            # "#" is no byte of a target: fragments are never sent, so a client that sends one means another target than
+            # we do.
             | (IN_TARGET if 0x20 < byte < 0x7F and byte != 0x23 else 0)
             | (IN_HOST if byte in token and byte not in b"#^`|" else 0)
             | (IN_ADDRESS if byte in b":.0123456789abcdefABCDEF" else 0)
@@ -129,11 +130,11 @@ cdef class RequestHead:
         return f"<RequestHead {self.method} {self.path} HTTP/{self.version}>"
 
     cdef list pairs(self):
-        """Return all fields in order: names in lower case, values without the white space around them."""
+        """Return all fields in order, with lower-case names, and values without surrounding white space."""
         return list(self._pairs)
 
     cdef const char* target_data(self, Py_ssize_t* size) noexcept:
-        """Return the path with the query; it lies in this object."""
+        """Return a pointer to the path with the query, which this object owns."""
         if self._relative is not None:
             size[0] = PyBytes_GET_SIZE(self._relative)
             return PyBytes_AS_STRING(self._relative)
@@ -141,14 +142,14 @@ cdef class RequestHead:
         return PyBytes_AS_STRING(self._text) + self._target_at
 
     cdef const char* field_data(self, int field, Py_ssize_t* size) noexcept:
-        """Return the value of the first field of a kind, which lies in this object; NULL without one."""
+        """Return a pointer to the value of the first field of this kind, owned by this object, or NULL."""
         if self._noted[field].count == 0:
             return NULL
         size[0] = self._noted[field].size
         return PyBytes_AS_STRING(self._text) + self._noted[field].at
 
     cdef str field_text(self, int field):
-        """Return the value of the first field of a kind, or None."""
+        """Return the value of the first field of this kind, or None."""
         cdef Py_ssize_t size = 0
         cdef const char* data = self.field_data(field, &size)
         return None if data is NULL else data[:size].decode("latin-1")
@@ -158,10 +159,10 @@ cpdef RequestHead head_of_fields(
     bytes method, bytes target, list pairs, RequestLimits limits, int64_t content_length=-1, bint is_whole=False,
     bytes protocol=None
 ):
-    """Return the head of a request whose fields the version of HTTP has cut, and checked one by one."""
+    """Return the head of a request whose fields the version of HTTP has split and checked."""
     cdef RequestHead head = RequestHead.__new__(RequestHead)
     cdef Py_ssize_t at = PyBytes_GET_SIZE(method), total = 0
-    # After the target lies a byte that no target has.
+    # A byte that no target has follows the target.
     cdef list texts = [method, target, b" "]
     cdef bytes name, value
     cdef int field
@@ -215,7 +216,7 @@ cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1:
         raise RequestRefusedError(400, "a field must begin with a name and a colon directly after it")
     for at in range(colon + 1, size):
         if not is_kind(line[at], IN_VALUE):
-            raise RequestRefusedError(400, f"the value of a field has the byte 0x{<unsigned char>line[at]:02x}")
+            raise RequestRefusedError(400, f"a field value contains the invalid byte 0x{<unsigned char>line[at]:02x}")
     return colon
 
 
@@ -236,14 +237,14 @@ cdef int field_of(const char* name, Py_ssize_t size) noexcept:
         return FIELD_UNKNOWN
     for at in range(first_of_size[size], first_of_size[size + 1]):
         field = fields_by_size[at]
-        # The tuple keeps the names for ever.
+        # The tuple keeps the names alive.
         if is_text(name, size, PyBytes_AS_STRING(<bytes>FIELD_NAMES[field])):
             return field
     return FIELD_UNKNOWN
 
 
 cdef int verb_of(const char* name, Py_ssize_t size) noexcept:
-    """Return the number of the method with this name; methods have capital letters."""
+    """Return the number of the method with this name. Names of methods are upper case."""
     if size == 3 and memcmp(name, b"GET", 3) == 0:
         return VERB_GET
     if size == 4 and memcmp(name, b"POST", 4) == 0:
@@ -254,7 +255,7 @@ cdef int verb_of(const char* name, Py_ssize_t size) noexcept:
 
 
 cdef int check_host(RequestHead head, bint is_needed) except -1:
-    """Accept a name, an address, or an IPv6 address in brackets, alone or with a colon and a port."""
+    """Accept a name, an address, or an IPv6 address in brackets, optionally with a colon and a port."""
     cdef int hosts = head.count_of(FIELD_HOST)
     cdef Py_ssize_t size = 0, at = 0
     cdef const char* data
@@ -270,18 +271,18 @@ cdef int check_host(RequestHead head, bint is_needed) except -1:
         while at < size and is_kind(data[at], IN_ADDRESS):
             at += 1
         if at < 3 or at == size or data[at] != b"]":
-            raise RequestRefusedError(400, "Host is not host:port")
+            raise RequestRefusedError(400, "Host must be a name or an address, optionally with :port")
         at += 1
     else:
         while at < size and is_kind(data[at], IN_HOST):
             at += 1
     if at == 0 or at < size and not is_port(data + at, size - at):
-        raise RequestRefusedError(400, "Host is not host:port")
+        raise RequestRefusedError(400, "Host must be a name or an address, optionally with :port")
     return 0
 
 
 cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
-    """Return whether this is a colon and a port; 0 has the form of one."""
+    """Return whether this is a colon and a port. Port 0 is accepted."""
     return text[0] == b":" and size <= 6 and 0 <= number_of(text + 1, size - 1) <= 65_535
 
 
@@ -292,7 +293,7 @@ cdef int64_t number_of(const char* text, Py_ssize_t size) noexcept:
 cdef int take_expectation(RequestHead head) except -1:
     if head.count_of(FIELD_EXPECT):
         if [value.lower() for value in head.values("expect")] != ["100-continue"]:
-            raise RequestRefusedError(417, "Expect is something else than 100-continue")
+            raise RequestRefusedError(417, "Expect must be 100-continue, other expectations are not supported")
         head.expects_continue = True
     return 0
 

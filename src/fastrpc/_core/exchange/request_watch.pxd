@@ -1,4 +1,4 @@
-"""Calls of a watch of requests, one at a time (`fastrpc.server.watching.RequestWatch`), which is None in most servers."""
+"""Calls to a watch of requests (`fastrpc.server.watching.RequestWatch`), which is None in most servers."""
 
 
 cdef inline int watch_begin(object watch, object head) except -1:

@@ -1,4 +1,4 @@
-"""The parts of responses that all versions of HTTP have in common."""
+"""The parts of responses that are equal in all versions of HTTP."""
 
 from email.utils import formatdate
 from http import HTTPStatus
@@ -13,7 +13,7 @@ phrases = {int(status): status.phrase for status in HTTPStatus} | {
     422: "Unprocessable Content",
     499: "Client Closed Request",
 }
-# The last date, and its second by the clock of the core.
+# The last date, and its second on the monotonic clock.
 cdef bytes last_date = None
 cdef uint64_t last_second = 0
 

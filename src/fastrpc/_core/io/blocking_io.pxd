@@ -6,28 +6,27 @@ from fastrpc._core.io.socket_io cimport iovec
 
 cdef class BlockingIO:
     cdef:
-        # The descriptor of the socket, for polls, also below layers. -1 once it is closed.
+        # The descriptor of the socket below all layers, for polls; -1 once it is closed.
         readonly int descriptor
 
-        # The text of the error that a negative size stands for; None if the number is enough.
+        # The text of the error if an errno alone does not explain it; else None.
         readonly object failure
 
-    # These return a size, 0 at the end of the stream, or -errno; -EAGAIN if they would have to wait. They do not need
-    # the GIL.
+    # These return a size, 0 at the end of the stream, or -errno: -EAGAIN if they would block. They do not need the GIL.
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil
 
-    # These wait, until `due_ns` at the latest; they may also return TIMED_OUT, INTERRUPTED or WRITABLE.
+    # These wait until `due_ns` at most; they may also return TIMED_OUT, INTERRUPTED or WRITABLE.
     cdef Py_ssize_t receive_until(
         self, char* place, Py_ssize_t room, bint fill, bint push, uint64_t due_ns, uint64_t spin_ns
     ) noexcept nogil
     cdef int wait(self, short events, uint64_t due_ns) noexcept nogil
 
-    # Bytes that `send` took and that have not reached the socket.
+    # Bytes that `send` accepted and that have not reached the socket.
     cdef Py_ssize_t unsent(self) noexcept
 
-    # The end. No other method runs when it is closed.
+    # `close` is called when no other method runs.
     cdef int shut_down(self, int how) except -1
     cpdef object close(self)
 
@@ -40,7 +39,8 @@ cdef class SocketIO(BlockingIO):
 
 cdef class LayeredIO(BlockingIO):
     cdef:
-        # The I/O that carries the bytes, owned; how many bytes are processed before the first of them are sent.
+        # The I/O that carries the bytes, owned. `part_bytes`: how many bytes are processed before the first of them are
+        # sent.
         readonly BlockingIO below
         Py_ssize_t part_bytes
 
@@ -49,11 +49,11 @@ cdef class LayeredIO(BlockingIO):
         PyThread_type_lock _lock
         unsigned long _holder
 
-        # Whether bytes may be had without the socket.
+        # Whether bytes can be read without the socket.
         bint has_more
 
-        # Bytes that are ready to be sent and not taken yet, from `_left_at` on. `_owes`: the caller's last byte among
-        # them was reported as unsent, so that the caller calls again for it; it is skipped then.
+        # Processed bytes from `_left_at` on, which the layer below has not accepted yet. `_owes`: the caller's last
+        # byte is among them but was reported as unsent, so that the caller calls again; then this byte is skipped.
         bytes _left
         Py_ssize_t _left_at
         bint _owes

@@ -33,7 +33,7 @@ class SocketIO(BlockingIO):
         """Close the socket, without notice to the peer. Closing twice is fine."""
 
 class LayeredIO(BlockingIO):
-    """Bytes that are processed before they are sent and after they arrive, by one thread at a time."""
+    """A layer that processes bytes before they are sent and after they are received, in one thread at a time."""
 
     @property
     def below(self) -> BlockingIO:

@@ -4,14 +4,14 @@
 
     BlockingIO            the interface; by itself it is closed
       SocketIO            a socket, each method one system call or a loop of them
-      LayeredIO           one over another, which works on the bytes
+      LayeredIO           a layer over another BlockingIO, which processes the bytes
         TLSBlockingIO     TLS (`tls_blocking_io`)
         RpcxBlockingIO    another protocol (`rpcx/layers`)
 
-Only this module knows the layers between the bytes of a connection and the bytes of its socket.
+Only this module knows which layers lie between a connection and its socket.
 
-A layer works with the GIL and one lock, as its tools are not for two threads at once. The lock is never held while a
-thread waits for the socket: so one thread sends while another one waits.
+A layer processes bytes with the GIL and a lock, since its objects, such as an SSL object, are not thread-safe. The lock
+is never held while a thread waits for the socket, so one thread can send while another one waits.
 """
 
 import os
@@ -61,19 +61,20 @@ cdef class BlockingIO:
         return -EBADF
 
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil:
-        """Send as much as is taken at once."""
+        """Send as many bytes as the system accepts without blocking."""
         return -EBADF
 
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil:
-        """Send as much as is taken at once, of several pieces in order."""
+        """Send several pieces in order, as many bytes as the system accepts without blocking."""
         return -EBADF
 
     cdef Py_ssize_t receive_until(
         self, char* place, Py_ssize_t room, bint fill, bint push, uint64_t due_ns, uint64_t spin_ns
     ) noexcept nogil:
-        """Receive once or, to `fill`, until the room is used up; with `push` return as soon as something can be sent.
+        """Receive once. With `fill` receive until `room` is used up; with `push` return as soon as something can be
+        sent.
 
-        For `spin_ns` it checks again and again before it sleeps.
+        For `spin_ns` nanoseconds poll without sleeping.
         """
         return -EBADF
 
@@ -86,9 +87,9 @@ cdef class BlockingIO:
         return 0
 
     cdef int shut_down(self, int how) except -1:
-        """End one direction or both, as `socket.shutdown` does; threads that wait here wake up.
+        """Shut down one direction or both, as `socket.shutdown` does. Threads that wait here wake up.
 
-        Raises: OSError: the peer has ended the connection before.
+        Raises: OSError: the peer has already ended the connection.
         """
         return 0
 
@@ -98,7 +99,7 @@ cdef class BlockingIO:
 
 @cython.final
 cdef class SocketIO(BlockingIO):
-    """The bytes of a socket as they are."""
+    """The bytes of a socket, unchanged."""
 
     def __init__(self, socket):
         self.socket = socket
@@ -129,13 +130,13 @@ cdef class SocketIO(BlockingIO):
         return 0
 
     cpdef object close(self):
-        # `close` of the socket module: close(2) alone.
+        # `close` of the socket module: close(2) without shutdown(2).
         self.descriptor = -1
         self.socket.close()
 
 
 cdef class LayeredIO(BlockingIO):
-    """Bytes that are processed before they are sent and after they arrive, by one thread at a time."""
+    """A layer that processes bytes before they are sent and after they are received, in one thread at a time."""
 
     def __cinit__(self, *arguments):
         self._left = b""
@@ -148,7 +149,7 @@ cdef class LayeredIO(BlockingIO):
             PyThread_free_lock(self._lock)
 
     cdef int rest_on(self, BlockingIO below, Py_ssize_t part_bytes) except -1:
-        """Set the I/O that carries the bytes, owned from now on, and the bytes to process before the first are sent."""
+        """Set the I/O that carries the bytes, owned, and the number of bytes to process before the first are sent."""
         self.below = below
         self.descriptor = below.descriptor
         self.part_bytes = part_bytes
@@ -157,29 +158,29 @@ cdef class LayeredIO(BlockingIO):
     # A layer implements these, called with the GIL and the lock
 
     cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1:
-        """Receive from the layer below and process the bytes; return the same as `receive`."""
+        """Receive from the layer below and process the bytes; return the same values as `receive`."""
         return -EBADF
 
     cdef int work_on(self, const char* data, Py_ssize_t size) except -1:
-        """Process bytes that are to be sent."""
+        """Process bytes to send."""
         return 0
 
     cdef bytes worked(self):
-        """Return the bytes that are ready to be sent, once."""
+        """Return the processed bytes that can be sent, and forget them."""
         return b""
 
     cdef object explained(self, object error):
-        """Return the error that broke the stream, in words."""
+        """Return an error with a text that says why the stream broke."""
         return ConnectionResetError(str(error))
 
     cdef int look(self) except -1:
-        """Note the state for threads without the GIL."""
+        """Note in `has_more` whether threads without the GIL can read more."""
         return 0
 
-    # The lock, and the end of the stream by an error
+    # The lock, and errors that end the stream
 
     cdef bint enter(self) noexcept:
-        """Take the lock. False: this thread holds it already, since a finalizer or a signal handler ran inside."""
+        """Acquire the lock. False: this thread holds it and runs a finalizer or a signal handler."""
         cdef unsigned long thread = PyThread_get_thread_ident()
         if not PyThread_acquire_lock(self._lock, NOWAIT_LOCK):
             if self._holder == thread:
@@ -196,7 +197,7 @@ cdef class LayeredIO(BlockingIO):
         return 0
 
     cdef Py_ssize_t fail(self, object error) noexcept:
-        """Note why the stream is broken; an exception of a signal handler is raised once this thread is back in Python."""
+        """Note why the stream broke. An exception of a signal handler is raised once the thread runs Python."""
         if self.failure is None:
             try:
                 self.failure = self.explained(error)
@@ -248,9 +249,9 @@ cdef class LayeredIO(BlockingIO):
                 if not fill or received == room:
                     return received
             elif came != -EAGAIN:
-                # The end, or an error, shows itself again to the next call.
+                # The next call meets the end, or the error, again.
                 return received or came
-            # Otherwise this thread is already in the layer, in an outer call.
+            # -EAGAIN while `has_more` is set: this thread is already in the layer, in an outer call.
             is_inside = self.has_more
 
     # Sending
@@ -282,13 +283,13 @@ cdef class LayeredIO(BlockingIO):
             self.work_on(data + done, size - done)
         flushed = self.flush()
         if flushed == -EAGAIN:
-            # All is processed, but part of it is still here: the caller has to call again.
+            # All is processed, but a part is not sent yet: the caller has to call again.
             self._owes = True
             return size - 1 if size > 1 else -EAGAIN
         return flushed if flushed < 0 else size
 
     cdef Py_ssize_t flush(self) except? -1:
-        """Send ready bytes; -EAGAIN if not all are taken."""
+        """Send processed bytes; return -EAGAIN if not all were accepted."""
         cdef Py_ssize_t sent
         while True:
             if self._left_at == PyBytes_GET_SIZE(self._left):
@@ -315,7 +316,7 @@ cdef class LayeredIO(BlockingIO):
         return self.below.shut_down(how)
 
     cpdef object close(self):
-        # Only close(2): after a fork the parent continues to use the connection.
+        # close(2) without shutdown(2): after a fork the parent continues to use the connection.
         self.descriptor = -1
         if self.below is not None:
             self.below.close()

@@ -5,15 +5,16 @@ from fastrpc._core.base.output_buffer cimport OutputBuffer
 from fastrpc._core.base.timer_wheel cimport Timed
 
 cdef enum:
-    # Bytes of ours that may be in the stream while an engine still chooses the next output.
+    # The most bytes of output in the stream while an engine still chooses the next output.
     STREAM_SHARE = 262_144
-    # Messages that are handled between two reads of the clock.
+    # The number of messages that are handled between two reads of the clock.
     MESSAGES_AT_ONCE = 32
-    # The delay of work, in nanoseconds, from which on it counts as late.
+    # The delay in nanoseconds from which on work counts as late.
     LATE_NS = 1_000_000
 
 cdef enum:
-    # A further pump may find: nothing, at most what may be sent in the same turn of the loop, or more.
+    # Results of `Engine.rest`: a further pump may find nothing; output that may be sent in the same turn of the loop;
+    # more.
     NOTHING
     LITTLE
     MUCH
@@ -21,10 +22,10 @@ cdef enum:
 
 cdef class ByteStream(Timed):
     cdef:
-        # Its engine, borrowed, NULL once it is gone. Whichever of the two is freed first clears the other's pointer.
+        # The engine, borrowed; NULL once it is freed. Whichever of the two is freed first clears the other's pointer.
         PyObject* _engine
 
-    # Questions and orders of an engine.
+    # Calls of the engine.
     cdef int on_output(self) except -1
     cdef int flush(self) except -1
     cdef int push(self) except -1
@@ -50,50 +51,51 @@ cdef class ByteStream(Timed):
 
 cdef class Engine:
     cdef:
-        # The stream that brings it bytes and time: borrowed, NULL before there is one and once it is gone.
+        # The stream that passes bytes and the time: borrowed, NULL before there is a stream and once it is freed.
         PyObject* _stream
 
-        # Where an object that may outlive the engine keeps a borrowed pointer to it; NULL: nowhere. Whichever of the two is
-        # freed first clears the other's pointer.
+        # The address of a borrowed pointer to this engine, in an object that may outlive it, or NULL. Whichever of the
+        # two is freed first clears the other's pointer.
         PyObject** _known_at
 
-        # The bytes that it has to send, never None. The stream takes them after each `pump`.
+        # The bytes to send, never None. The stream takes them after each `pump`.
         OutputBuffer output
 
-        # Set by the stream before each use: the instant now, the instant of the last bytes, and the earliest instant at
-        # which the peer may have sent the present bytes (0: unknown, they arrived now).
+        # Set by the stream before each use. The current instant; the instant of the last read; the earliest instant at
+        # which the peer may have sent the bytes of this read (0: unknown, they arrived now).
         public uint64_t now
         public uint64_t received_ns
         uint64_t came_ns
 
-        # A read is being handled; the stream flushes at its end.
+        # Whether a read is being handled; the stream flushes when it is done.
         bint is_reading
-        # During a read: the instant at which this turn of the loop has handled enough.
+        # During a read: the instant at which this turn of the loop is used up.
         uint64_t turn_ends_ns
-        # During a read: the messages to handle before the stream is asked whether to go on.
+        # During a read: the number of messages to handle before the stream is asked whether to continue.
         int messages_left
 
-        # Whether this read brought work without an answer, or a refusal in unbounded number: such work has a separate
-        # share of the turn (`loop/turns`).
+        # Whether this read brought work without an answer, or refusals, whose number no limit bounds. Such work has a
+        # separate share of the turn (`loop/turns`).
         bint is_unanswered
 
-        # Whether something small that was read waits for the next turn of the loop: an answer, a request whose handler
-        # waits, a message. Large ones have time. The stream clears it after a short read, and when it gives the loop a turn
-        # for these.
+        # Whether this read brought something small that other callbacks of the loop are to handle soon: an answer, a
+        # message, a request with a waiting handler. The stream clears it after a short read, and when it yields to
+        # these callbacks.
         bint woke
 
-        # Whether input before the end of the stream counts even if it waits for its turn.
+        # Whether input that waits for its turn is handled even after the stream has ended.
         bint reads_to_end
 
         # Whether the connection is over.
         readonly bint is_closed
 
-        # Whether calls of ours may be sent: connected, and the peer takes new ones. The part that makes them, a
-        # CallingPart (`calls/calling_part`, which this room does not know); None if no calls of ours are made.
+        # Whether calls may be sent to the peer: the engine is connected, and the peer accepts calls. `calling`: the
+        # part that sends them, a CallingPart (`calls/calling_part`, which this room does not import); None if this side
+        # sends no calls.
         readonly bint is_usable
         readonly object calling
 
-    # Bytes in. Bytes that `receive` leaves are presented again, with further ones; a place is valid until the next
+    # Input. Bytes that `receive` does not consume are passed again, with further ones. A place is valid until the next
     # call.
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
@@ -104,25 +106,25 @@ cdef class Engine:
     cdef bint hears_rest_first(self) except -1
     cdef int lost(self, object error) except -1
 
-    # Bytes out.
+    # Output.
     cdef int pump(self) except -1
     cdef int rest(self) noexcept
 
-    # For engines: whether the rest of this read has to wait, asked once `messages_left` is used up.
+    # For engines: whether the rest of this read has to wait. Asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1
 
-    # For engines: report that output was written. It is sent at the end of the read that is handled now, else in the
-    # next turn of the loop.
+    # For engines: report that output was written. It is sent when the present read is handled, or in the next turn of
+    # the loop.
     cdef inline int written(self) except -1:
         if not self.is_reading and self._stream is not NULL:
             (<ByteStream>self._stream).on_output()
         return 0
 
-    # For engines whose messages wait only in their output: its bytes that the peer has not taken.
+    # For engines whose messages wait only in `output`: the bytes that the peer has not received.
     cdef inline int64_t unsent_output(self) except? -1:
         return self.output.size() + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())
 
-    # Time: compare every running instant with now; return the next one, 0 = none.
+    # Time: compare every deadline with now; return the next one, 0 = none.
     cdef uint64_t check(self, uint64_t now) except? 0
 
     # Events of the stream.
@@ -140,16 +142,17 @@ cdef class Engine:
     cdef bint may_spin(self) noexcept
     cdef int crash(self) except -1
 
-    # For engines and served connections: a message of this read was work without an answer. The stream is asked sooner.
+    # For engines and served connections: note that a message of this read was work without an answer. The stream is
+    # then asked earlier whether to continue.
     cdef inline int note_unanswered(self) noexcept:
         self.is_unanswered = True
         self.messages_left -= MESSAGES_AT_ONCE // 8 - 1
         return 0
 
-    # For streams and served connections: log an internal error, and `crash`.
+    # For streams and served connections: log an internal error, and close by `crash`.
     cdef int report_crash(self, object error) except -1
 
-    # For streams: end a connection whose peer sends an endless message.
+    # For streams: end a connection whose peer sends a message of unlimited length.
     cdef int end_endless(self, Py_ssize_t size) except -1
 
 

@@ -1,4 +1,4 @@
-"""A loop's transport: its socket, and layers above it."""
+"""A loop's transport: its socket and the layers above it."""
 
 from libc.stdint cimport int64_t
 
@@ -6,12 +6,12 @@ from fastrpc._core.loop.loop_state cimport LoopState
 
 
 cdef struct SentOutput:
-    # Bytes given to a transport.
+    # The number of bytes given to a transport so far.
     int64_t bytes
-    # The places in the output where the last long part begins and ends.
+    # The positions in the output at which the last long part begins and ends.
     int64_t long_begins
     int64_t long_ends
-    # The place where the previous long output began, if a rest of it was left then. No third long output is given.
+    # The position at which the previous long part begins, if some of it was unsent then. No third long part is given.
     int64_t earlier_begins
 
 
@@ -30,14 +30,14 @@ cdef class Layer:
     cdef:
         readonly LoopState loop_state
 
-        # The transport below, None before it is connected; the place where it receives.
+        # The transport below, None before it is connected; the buffer into which it receives.
         readonly object transport
         object _place
 
         # The protocol above, None before there is one and once the transport is gone.
         object _protocol
 
-        # Whether the protocol above wants no bytes for now; whether passing on waiting bytes is scheduled.
+        # Whether the protocol above has paused reading; whether a callback is scheduled that passes on waiting bytes.
         bint is_paused
         bint _is_scheduled
 

@@ -1,17 +1,17 @@
-"""A loop's transport: its socket, and layers between it and the protocol above, which process the bytes.
+"""A loop's transport: its socket, and the layers that process bytes between it and the protocol above.
 
 ::
 
     transport ──► Layer, a protocol to it ──► protocol, such as a session
     transport ◄── Layer, a transport to it ◄─ protocol
 
-Socket and protocol do not notice the layers. A layer for connections of a blocking client is a `LayeredIO`
+The layers are transparent to the socket and the protocol. The layers of a blocking client are `LayeredIO`
 (`blocking_io`).
 
-Small output is sent to the socket directly, past the transport, while nothing waits in the transport: uvloop collects
-output until the end of the loop's turn, and answers should be sent while the read they answer is still handled. Only
-plain sockets of the loops' own transports are written directly, never a transport that encrypts or disturbs. Once the
-system takes less than all of it, the transport gets the rest.
+Small output bypasses the transport and is written to the socket while nothing waits in the transport: uvloop collects
+output until the end of the loop's turn, and answers should be sent while the read of their requests is still handled.
+Only sockets of the loops' own plain transports are written directly, never below a transport that encrypts or disturbs.
+When the system accepts only a part, the transport gets the rest.
 """
 
 import socket
@@ -25,8 +25,8 @@ try:
 except ImportError:  # This system cannot be asked.
     fcntl = termios = None
 
-# Transports that pass bytes to their socket unchanged, by module and name of their classes, none of which is public. A
-# transport that wraps another one, to encrypt or to disturb it, must not be bypassed.
+# Transports that pass bytes to their socket unchanged, by the module and name of their classes, which are not public. A
+# transport that wraps another one, to encrypt or to inject faults, must not be bypassed.
 PLAIN_TRANSPORTS = frozenset((
     ("uvloop.loop", "TCPTransport"),
     ("uvloop.loop", "UnixTransport"),
@@ -40,7 +40,7 @@ cdef enum:
 
 
 cdef int plain_descriptor(object transport) except -2:
-    """Return the socket of a transport of the loop that passes bytes unchanged, else -1."""
+    """Return the socket of a loop's transport that passes bytes unchanged, else -1."""
     kind = type(transport)
     if (kind.__module__, kind.__name__) not in PLAIN_TRANSPORTS:
         return -1
@@ -49,15 +49,15 @@ cdef int plain_descriptor(object transport) except -2:
 
 
 cdef int socket_of(object transport) except -2:
-    """The socket below a transport, whatever lies between; -1 without one, or if it is closed."""
+    """Return the socket below a transport and all layers; -1 without a socket, or if it is closed."""
     opened = transport.get_extra_info("socket")
     return -1 if opened is None else opened.fileno()
 
 
 cpdef bint is_nameless(object transport) except -1:
-    """Return whether the system no longer reports the address of a connection's peer: it was reset.
+    """Return whether the system no longer reports the peer's address, because the connection was reset.
 
-    A socket of this machine has no address either, but it reports which user connected.
+    A Unix socket's peer has no address either; its user is known instead.
     """
     if transport.get_extra_info("peername") is not None:
         return False
@@ -66,24 +66,24 @@ cpdef bint is_nameless(object transport) except -1:
 
 
 cdef int64_t unsent_bytes(object transport) except? -1:
-    """Bytes in the system's send buffer below a transport, or 0 if it does not report them, or has no socket."""
+    """Return the bytes in the send buffer of a transport's socket; 0 if it is unknown or there is no socket."""
     opened = transport.get_extra_info("socket")
     return 0 if opened is None else unsent_in_socket(opened.fileno())
 
 
 cdef int64_t unsent_in_socket(int descriptor) except? -1:
-    """Bytes in the system's send buffer of a socket, or 0 if it does not report them or the socket is closed."""
+    """Return the bytes in a socket's send buffer; 0 if the system does not report them or the socket is closed."""
     return 0 if termios is None else bytes_of(descriptor, termios.TIOCOUTQ)
 
 
 cdef int64_t unread_bytes(object transport) except? -1:
-    """Received, unread bytes in the system, or 0 if it does not report them or there is no socket."""
+    """Return the received, unread bytes in the system; 0 if it does not report them or there is no socket."""
     opened = transport.get_extra_info("socket")
     return 0 if opened is None or termios is None else bytes_of(opened.fileno(), termios.FIONREAD)
 
 
 cdef int64_t bytes_of(int descriptor, object question) except? -1:
-    """Ask the system for a number of bytes of a socket; 0: it does not report it, or the socket is closed."""
+    """Ask the system for a byte count of a socket; 0 if it does not report it or the socket is closed."""
     if descriptor < 0:
         return 0
     try:
@@ -93,7 +93,7 @@ cdef int64_t bytes_of(int descriptor, object question) except? -1:
 
 
 cdef int note_long(SentOutput* sent, Py_ssize_t size, int64_t untaken) noexcept:
-    """Note that a long output is passed to the transport next, which keeps all of it until the last byte is sent."""
+    """Note that a long output is passed to the transport next, which keeps all of it until its last byte is sent."""
     cdef bint is_alone = sent.bytes - untaken >= sent.long_ends
     sent.earlier_begins = sent.bytes if is_alone else sent.long_begins
     sent.long_begins = sent.bytes
@@ -102,7 +102,7 @@ cdef int note_long(SentOutput* sent, Py_ssize_t size, int64_t untaken) noexcept:
 
 
 cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept:
-    """Return the bytes of memory of an output of which `untaken` bytes were not taken."""
+    """Return the bytes of memory of an output of which `untaken` bytes are still in the transport."""
     cdef int64_t gone = sent.bytes - untaken
     if untaken == 0 or gone < sent.earlier_begins or gone >= sent.long_ends:
         return untaken
@@ -110,10 +110,10 @@ cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept:
 
 
 cdef class Layer:
-    """The two interfaces of a layer, as far as all layers have the same code."""
+    """The code of a layer's two interfaces that all layers share."""
 
     cdef int rest_in(self, loop) except -1:
-        """Take the loop of the connection."""
+        """Set the loop of the connection."""
         self.loop_state = loop_state(loop)
         self._place = self.loop_state.whole_view[:PLACE_BYTES]
         return 0
@@ -127,7 +127,7 @@ cdef class Layer:
     # For layers
 
     cdef int hand_over_soon(self) except -1:
-        """Hand over in a separate turn: the protocol above is in the middle of its work."""
+        """Hand over in a separate turn, since the protocol above is in the middle of its work."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self.loop_state.call_soon(self._go_on)
@@ -140,7 +140,7 @@ cdef class Layer:
     # Calls of the transport below
 
     def get_buffer(self, Py_ssize_t sizehint):
-        """The place where the transport receives: the loop's shared buffer, which is copied from at once."""
+        """Return the loop's shared buffer: the transport receives into it, and the bytes are copied from it soon."""
         return self._place
 
     def pause_writing(self):
@@ -154,14 +154,14 @@ cdef class Layer:
     # Calls of the protocol above, as of an `asyncio.Transport`
 
     def set_protocol(self, protocol):
-        """Take another protocol above."""
+        """Replace the protocol above."""
         self._protocol = protocol
 
     def get_protocol(self):
         return self._protocol
 
     def get_extra_info(self, str name, default=None):
-        """Return what the transport below has."""
+        """Return the information that the transport below has."""
         return default if self.transport is None else self.transport.get_extra_info(name, default)
 
     def pause_reading(self):

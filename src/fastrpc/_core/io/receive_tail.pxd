@@ -13,33 +13,35 @@ cdef class ReceiveTail:
         char* _block
         Py_ssize_t size
 
-        # The last bytes of a long payload: they are in their final place already, and do not count yet.
+        # The last bytes of a long payload that wait for a turn. They are already in their final place and do not count
+        # as kept.
         Py_ssize_t placed
 
         # Whether the kept bytes wait for a turn of the loop, and since when (0: they do not wait).
         bint is_put_off
         uint64_t put_off_ns
 
-        # The last instant at which a read left nothing in the socket, and the instant since which the loop watches it.
+        # The last instant at which the socket was known to be empty; the instant since which the loop watches the
+        # socket.
         uint64_t emptied_ns
         uint64_t watched_ns
-        # The last read left bytes.
+        # Whether the last read left bytes in the socket.
         bint is_behind
-        # Whether the last read left bytes.
+        # How many of these bytes are unread, and the instant at which they were counted.
         int64_t behind_bytes
         uint64_t full_ns
 
-        # Bytes received since the peer was weighed, and the level of its bucket then; whether it counts as a light
-        # caller.
+        # Bytes received since the peer's rate was last weighed; the level of its leaky bucket and the instant of that
+        # weighing; whether the peer counts as a light caller.
         int64_t received
         int64_t level
         uint64_t weighed_ns
         bint is_light
 
-        # Microseconds that the last slice of a light caller had left when all that was put off was handled.
+        # Microseconds that a light caller had left of its last slice when all deferred input was handled.
         uint32_t left_us
 
-        # Bytes that are counted for the connection.
+        # The number of this connection's bytes in `Turns.deferred_bytes`.
         Py_ssize_t counted
 
     cdef int keep(self, const char* data, Py_ssize_t size) except -1

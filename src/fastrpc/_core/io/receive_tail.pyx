@@ -3,12 +3,13 @@
 ::
 
     the beginning of a frame ─────────────► kept until the rest of it comes
-    what a turn has no time left for ─────► put off: kept, counted and dated until the connection goes on
-    the end of a payload, for that reason ► put off where it lies
+    input for which a turn has no time ────► put off: kept, counted and dated until a later turn
+    the end of a payload, likewise ────────► put off in its final place
 
-Each read has a date: its bytes arrived after the last instant at which the socket was known to be empty. That is the
-later of two instants: the last read that emptied it, and the return of the last poll that did not report it
-(`loop/polling`). So the time that bytes spend in the socket of a busy loop counts as waiting time of their calls.
+Each read has a date, the last instant at which the socket was known to be empty: its bytes arrived after that. This
+instant is the last read that emptied the socket or the return of the last poll that did not report it (`loop/polling`),
+whichever is later. So the time that bytes spend in the socket while the loop is busy counts as waiting time of their
+calls.
 """
 
 cimport cython
@@ -21,28 +22,29 @@ from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.loop.polling cimport PollClock
 
 cdef enum:
-    # From this number of deferred bytes on a further connection reads at most SHORT_READ: a thousand connections then
+    # With this many deferred bytes or more, further connections read at most SHORT_READ: a thousand connections then
     # hold 48 MiB instead of 500.
     MANY_DEFERRED = 16_777_216
     SHORT_READ = 32_768
-    # A light caller sends at most LIGHT_BYTES at once, some two hundred calls, and LIGHT_BYTES_A_SECOND. Its deferred
-    # reads precede the reads of others: after a thousand busy connections it would have sent more each time.
+    # A light caller sends at most LIGHT_BYTES in one burst, some two hundred calls, and LIGHT_BYTES_A_SECOND on
+    # average. Its deferred reads precede the reads of others: if it waited for a thousand busy connections, it would
+    # have sent more by each of its turns.
     LIGHT_BYTES = 16_384
     LIGHT_BYTES_A_SECOND = 49_152
-    # A caller that sends much counts as busy for ten seconds afterwards.
+    # A busy caller counts as busy for ten seconds after it stops.
     MOST_LEVEL = LIGHT_BYTES + 10 * LIGHT_BYTES_A_SECOND
 
-    # The most that one wait counts for.
+    # The longest waiting time for which one weighing allows.
     LONGEST_WAIT_NS = 2_000_000_000
-    # The longest read of a light caller that is handled in a turn of the loop that has handled enough.
+    # The longest read of a light caller that is handled although the turn of the loop is used up.
     SHORT_BYTES = LIGHT_BYTES
-    # A shorter rest of a slice is dropped.
+    # Less time than this left of a slice is dropped.
     LEAST_LEFT_US = 100
 
 
 cdef inline int64_t light_bytes(uint64_t nanoseconds) noexcept:
-    """Return the bytes that a light caller sends in this time."""
-    # Counted in microseconds, the product does not overflow for years.
+    """Return how many bytes a light caller may send in this time."""
+    # The product of microseconds does not overflow for years.
     return <int64_t>(nanoseconds // 1_000 * LIGHT_BYTES_A_SECOND // 1_000_000)
 
 
@@ -65,7 +67,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef bint keep_unseen(self, Engine engine, const char* data, Py_ssize_t size, bint in_body) except -1:
-        """Defer received bytes without parsing them; False: they cost no work."""
+        """Defer received bytes without parsing them. False: they cost no work."""
         if engine.is_closed:
             return False
         if not in_body:
@@ -81,7 +83,7 @@ cdef class ReceiveTail:
         """Let the engine handle the kept bytes, which are not copied; return how many it consumed."""
         cdef Py_ssize_t size = self.size, consumed = size
         cdef char* data = self.data
-        # Owned here while the engine reads it: the engine's calls may drop the tail.
+        # Owned here while the engine reads it: the calls that the engine starts may drop the tail.
         cdef char* block = self._block
         self._block = self.data = NULL
         self.size = 0
@@ -99,7 +101,7 @@ cdef class ReceiveTail:
         return consumed
 
     cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1:
-        """Defer nothing any more; return the bytes that wait at a long payload's place, and whether there is one."""
+        """Stop deferring. Return how many bytes wait at a long payload's place, and whether there is one."""
         cdef Py_ssize_t room = 0, waiting = self.placed
         self.is_put_off = False
         self.placed = 0
@@ -121,21 +123,21 @@ cdef class ReceiveTail:
         return 0
 
     cdef Py_ssize_t recount(self, Turns turns) noexcept:
-        """Count the deferred bytes; return by how many bytes the number has grown."""
+        """Count the deferred bytes anew; return by how much their number has grown."""
         cdef Py_ssize_t before = self.counted
         self.counted = self.size if self.is_put_off else 0
         turns.deferred_bytes += self.counted - before
         return self.counted - before
 
     cdef Py_ssize_t room(self, LoopState loop_state) noexcept:
-        """Return how many bytes a read may add: few if many connections wait for a slice with their input."""
+        """Return how many bytes a read may add: few if the input of many connections waits for a slice."""
         cdef Py_ssize_t left = loop_state.buffer.capacity - self.size
         return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
 
     cdef bint weigh(self, uint64_t now) noexcept:
-        """Return whether the caller is a light one: its input fits into a leaky bucket."""
+        """Return whether the caller is light: its input fits into a leaky bucket."""
         cdef int64_t sent = self.level + self.received - light_bytes(now - min(now, self.weighed_ns))
-        # The unread bytes in the socket count as well: slow reading does not make a caller light.
+        # Unread bytes in the socket count as well: a caller does not become light because it is read slowly.
         cdef int64_t waiting = self.size + self.placed + (self.behind_bytes if self.is_behind else 0)
         cdef uint64_t waited = min(now - min(now, self.put_off_ns), <uint64_t>LONGEST_WAIT_NS)
         self.level = min(max(sent, <int64_t>(self.size + self.placed)), <int64_t>MOST_LEVEL)
@@ -145,31 +147,31 @@ cdef class ReceiveTail:
         return self.is_light
 
     cdef bint weigh_short(self, Py_ssize_t size, uint64_t now, uint64_t came_ns) noexcept:
-        """Weigh the caller of a read; return whether it is light, the read short, and nothing deferred before it."""
+        """Weigh the caller of a read. Return whether it is light, the read short, and no earlier input deferred."""
         if self.is_put_off or self.size + size > SHORT_BYTES:
             return False
-        # For the moment, as `weigh` allows for the wait.
+        # Set temporarily: `weigh` allows for the time since then.
         self.put_off_ns = came_ns
         self.weigh(now)
         self.put_off_ns = 0
         return self.is_light
 
-    # Calls that arrive while a connection waits for its turn are in the socket. The next read of a light caller
-    # continues with the rest of its slice: otherwise these calls would wait for a second round.
+    # Calls that arrive while a connection waits for its turn stay in the socket. The next read of a light caller
+    # continues with the rest of its slice; otherwise these calls would wait for a second round.
 
     cdef int leave_time(self, uint64_t now, uint64_t ends_ns) noexcept:
-        """Note that all deferred input was handled before the end of the slice."""
+        """Note the time left of a slice in which all deferred input was handled."""
         self.left_us = <uint32_t>((ends_ns - min(ends_ns, now)) // 1_000) if self.is_light else 0
         return 0
 
     cdef bint has_time_left(self) noexcept:
-        """Return whether a read deferred now continues with the last slice; otherwise the slice's rest is dropped."""
+        """Return whether a read that is deferred now may use the rest of the last slice; if not, drop that rest."""
         if not self.is_light or self.left_us < LEAST_LEFT_US or self.put_off_ns >= self.watched_ns:
             self.left_us = 0
         return self.left_us != 0
 
     cdef uint64_t take_time(self, uint64_t now, uint64_t ends_ns) noexcept:
-        """Return the end of a slice that begins now: the rest of the last one, or a whole one."""
+        """Return the end of a slice that begins now: the rest of the last slice, or else a whole one."""
         cdef uint64_t left_ns = self.left_us * <uint64_t>1_000
         self.left_us = 0
         return min(ends_ns, now + left_ns) if left_ns else ends_ns
@@ -177,7 +179,7 @@ cdef class ReceiveTail:
     # The date of what is read
 
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0:
-        """Return the date of the present bytes. `most`: as many bytes as fitted were read; 0: fewer, none are left."""
+        """Return the date of the bytes read now. `most`: size of a read that filled its buffer; 0: nothing is left."""
         cdef uint64_t date = now
         cdef bint is_busy = loop_state.turns.polls.is_armed or self.is_behind
         if is_busy or now > loop_state.calm_until_ns:
@@ -190,23 +192,23 @@ cdef class ReceiveTail:
         return date
 
     cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept:
-        """Return the last instant at which the socket that was read now was known to be empty."""
+        """Return the last instant at which the socket that is read now was known to be empty."""
         cdef PollClock polls = loop_state.turns.polls
         cdef uint64_t since = now
         if polls.is_armed:
             since = polls.dated(now)
         elif loop_state.calm_until_ns and now > loop_state.calm_until_ns:
-            # Something else held the loop: since its last tick nothing was read.
+            # The loop was blocked: nothing was read since its last tick.
             since = loop_state.seen_ns
         if self.is_behind or self.watched_ns >= since:
-            # No poll has checked the socket since then, or the checking poll reported it.
+            # No poll has checked the socket since then, or the poll that checked it reported it.
             since = 0
         return min(now, max(since, self.emptied_ns))
 
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
-        """Note that a read took as much as fits: the bytes that it left have its date, and later bytes a later one."""
+        """Note that a read filled its buffer: bytes left in the socket have its date, later bytes a later one."""
         if isinstance(transport, TLSLayer):
-            # The encrypted bytes in the socket are longer than their data.
+            # Encrypted bytes count: in the socket they are longer than their data.
             size = (<TLSLayer>transport).take_received()
         if self.is_behind:
             self.behind_bytes -= size
@@ -216,19 +218,19 @@ cdef class ReceiveTail:
         return self._note_unread(now, transport)
 
     cdef int watched(self, PollClock polls, object transport, bint for_turn) except -1:
-        """The loop watches the socket again. Until now the loop had no turn for the socket, or reading was paused."""
+        """Note that the loop watches the socket again after it had no turn for it or reading was paused."""
         self.watched_ns = now_ns()
         if not for_turn:
             self.emptied_ns = self.watched_ns
             return 0
-        # The next poll does not tell when the socket was empty, and its instant may be noted after this one. The bytes
-        # in the socket now came earlier, at an unknown time.
+        # The next poll does not show when the socket was empty, and its instant may be noted after this one. The bytes
+        # now in the socket arrived earlier, at an unknown time.
         if not self.is_behind:
             self._note_unread(self.watched_ns, transport)
         return polls.arm(self.watched_ns, False)
 
     cdef int _note_unread(self, uint64_t now, object transport) except -1:
-        """Date the bytes in the socket by the last read; bytes that arrive after them have a later date."""
+        """Date the bytes in the socket by the last read. Bytes that arrive after them get a later date."""
         self.behind_bytes = unread_bytes(transport)
         self.is_behind = self.behind_bytes > 0
         if self.is_behind:
@@ -238,7 +240,7 @@ cdef class ReceiveTail:
         return 0
 
     cdef int released(self) noexcept:
-        """The engine takes input again: until now all of it waited because of the connection itself."""
+        """Note that the engine accepts input again: all input so far waited because of the connection itself."""
         self.emptied_ns = now_ns()
         if self.is_put_off:
             self.put_off_ns = self.emptied_ns

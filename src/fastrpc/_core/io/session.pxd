@@ -11,32 +11,32 @@ cdef class Session(SessionOutput):
         # Whether a `TLSLayer` is the transport.
         bint is_encrypted
 
-        # Input that is not handled yet. It lies in the loop's buffer only while the buffer is handled.
+        # Received bytes that are not handled yet. They lie in the loop's buffer only while that buffer is handled.
         ReceiveTail tail
-        # The last place given out belongs to a long payload.
+        # Whether the last buffer that was handed out is the memory of a long payload.
         bint in_body
 
-        # Whether the tail has a place among the loop's turns, and whether the end of the stream followed it.
+        # Whether the tail waits in the loop's queue of turns; whether the stream ended after the bytes in it.
         bint has_turn
         bint has_end
 
-        # Whether the engine takes nothing more until it says so.
+        # Whether the engine accepts no input, between `hold_input` and `release_input`.
         bint is_input_held
 
         # Whether reading is paused for another reason, set by `hold_back`.
         bint is_held_back
 
-        # Whether a check once a second looks for a peer that has left, since no read would show it.
+        # Whether a check once a second looks for a peer that has disconnected, since no read would show it.
         bint is_watched
 
-        # When this read began, or what it has not spent yet of the time for work without an answer.
+        # The start of this read, or of its part that is not yet counted as time for work without an answer.
         uint64_t began_ns
 
-        # The size of the last place given out; bytes that may be received before other callbacks have their turn.
+        # The size of the last buffer that was handed out. `read_share`: bytes to receive before other callbacks run.
         Py_ssize_t place_size
         Py_ssize_t read_share
 
-        # The instant at which the engine checks its instants next; 0 = none.
+        # The instant at which the engine compares its deadlines next; 0 = none.
         uint64_t check_due_ns
 
     # The parts of reading.

@@ -46,7 +46,7 @@ class Session(SessionOutput):
         """Learn that the stream is gone."""
 
     def end_at_once(self) -> None:
-        """Abort the transport; its unwritten bytes are lost."""
+        """Abort the transport; its unsent bytes are lost."""
 
     def end_written(self) -> None:
-        """Close the transport once it has written its output."""
+        """Close the transport once it has sent its output."""

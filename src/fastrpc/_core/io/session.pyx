@@ -1,15 +1,15 @@
-"""The byte stream of an event loop: an asyncio protocol that receives, flushes, and holds an engine.
+"""The byte stream of an event loop: an asyncio protocol that receives and flushes for the engine that it holds.
 
 ::
 
     transport ──► get_buffer, buffer_updated ──► Session ──► Engine.receive, body_received
     transport ◄── write, or the socket ◄──────── Session ◄── Engine.pump, output.take
 
-An `asyncio.BufferedProtocol`, whose writing half is `SessionOutput`: the transport receives straight into the loop's shared
-buffer, or into the final memory of a long payload. Input for which a turn of the loop has no time waits here, with reading
-paused.
+A session is an `asyncio.BufferedProtocol`; `SessionOutput` is its writing half. The transport receives directly into
+the loop's shared buffer, or into the final memory of a long payload. Input for which a turn of the loop has no time
+waits here, with reading paused.
 
-Bytes enter at `_took_in` and leave at `_write_output`. TLS is below: `TLSLayer` is a transport as well.
+Input enters in `_took_in`; output leaves in `_write_output`. TLS is below the session, as a transport (`TLSLayer`).
 """
 
 import logging
@@ -32,25 +32,26 @@ from fastrpc._core.loop.turns cimport Turns
 cdef enum:
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
-    # The rest of READ_SHARE at which the loop runs waiting callbacks, such as the callbacks of answered calls: a megabyte
-    # was read. To pause and resume reading costs two system calls.
+    # The rest of READ_SHARE at which waiting callbacks, such as the callbacks of answered calls, should run: a megabyte
+    # was read. Pausing and resuming reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
-    # Bytes of a long payload that a connection reads in a turn of the loop that is used up: they cost no work, but a
-    # thousand payloads at once would take seconds. FRAME_SHARE: bytes of a long payload that take as long as a frame.
+    # Bytes of a long payload that a connection reads in a turn that is used up. They make no work, but reading a
+    # thousand payloads would take seconds. FRAME_SHARE: bytes of a long payload that take as long to read as a frame to
+    # handle.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
-    # The time of one short read in a turn that is used up, and the frames between two reads of the clock.
+    # The time for one short read in a turn that is used up; the most frames that it may contain.
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
 
-# How often a spinning loop checks the socket before other callbacks have their turn: two microseconds.
+# How many times a spinning loop checks the socket before other callbacks run, about two microseconds in all.
 cdef int LOOKS = 8
 
 logger = logging.getLogger("fastrpc")
 
 
 cdef class Session(SessionOutput):
-    """The stream of one connection on an event loop. Made by a transport's factory, driven by its callbacks."""
+    """The stream of one connection on an event loop, created and driven by its transport."""
 
     def __cinit__(self, *arguments, **options):
         self.tail = ReceiveTail()
@@ -75,7 +76,7 @@ cdef class Session(SessionOutput):
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
         if self.peer_name is None and is_nameless(transport):
-            # A peer without a name must not count as a process of this machine, so its input is not read.
+            # A peer whose name is unknown must not count as a process of this machine, so its input is not read.
             transport.abort()
         self.engine.now = self.engine.received_ns = self.tail.emptied_ns = self.tail.weighed_ns = now_ns()
         if self.spin_ns:
@@ -86,13 +87,13 @@ cdef class Session(SessionOutput):
             self.loop_state.call_soon(self._hold_once_more)
 
     def _hold_once_more(self):
-        """Pause again: asyncio of CPython 3.11.2 begins to read after `connection_made`, even if that paused it."""
+        """Pause again: asyncio of CPython 3.11.2 starts to read after `connection_made`, even if that paused it."""
         if self.is_held_back and self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
             self.transport.pause_reading()
 
     def get_buffer(self, Py_ssize_t hint):
-        """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
+        """Return the buffer to receive into: a long payload's memory, else the loop's shared buffer."""
         cdef Py_ssize_t room = 0
         cdef char* place = self._place(&room)
         if place is self.loop_state.buffer.data and room == self.loop_state.buffer.capacity:
@@ -100,18 +101,18 @@ cdef class Session(SessionOutput):
         return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
 
     def buffer_updated(self, Py_ssize_t size):
-        """`size` bytes were received into the last buffer."""
+        """Handle `size` bytes that were received into the last buffer."""
         if self.spinner is not None:
             self.spinner.has_waiting = True
         self._took_in(size)
 
     def heard_below(self):
-        """TLS below got bytes of its handshake."""
+        """Note that the TLS layer below received bytes of its handshake."""
         self.engine.now = now_ns()
         self.engine.heard_below()
 
     cdef char* _place(self, Py_ssize_t* room) except NULL:
-        """The place for the next received bytes: the memory of a long payload, else the buffer, after unread bytes."""
+        """Return the place for the next bytes: the memory of a long payload, else the buffer behind unhandled bytes."""
         cdef ReadBuffer buffer = self.loop_state.buffer
         cdef char* place = self.engine.body_place(room)
         self.in_body = place is not NULL
@@ -139,10 +140,10 @@ cdef class Session(SessionOutput):
             is_short = not is_full and not self.in_body and self._takes_short_time(size, now)
             if not is_short and self.tail.keep_unseen(engine, self.loop_state.buffer.data, size, self.in_body):
                 self._put_off()
-                # The input is handled later, and is late then.
+                # The input counts as late when it is handled.
                 engine.came_ns = now
                 return self._heard()
-        # The messages of all connections count together: many connections with a few each hold the loop, too.
+        # Messages are counted over all connections: many connections with a few messages each block the loop, too.
         engine.messages_left = turns.frames_left
         self.began_ns = now
         self._handle(size)
@@ -167,12 +168,12 @@ cdef class Session(SessionOutput):
         return self._put_off() if self.tail.is_put_off else 0
 
     cdef bint _takes_short_time(self, Py_ssize_t size, uint64_t now) noexcept:
-        """Let a short read of a light caller be handled at once in a turn of the loop that has handled enough.
+        """Return whether a light caller's short read may be handled although the turn is used up, and set its limits.
 
         Return whether there is time left for this work.
         """
         cdef Turns turns = self.loop_state.turns
-        # The last read shows whether the caller waits for answers.
+        # The previous read shows whether the caller waits for answers.
         if turns.short_ns == 0 or self.engine.is_unanswered:
             return False
         if not self.tail.weigh_short(size, now, self.engine.came_ns):
@@ -182,7 +183,7 @@ cdef class Session(SessionOutput):
         return True
 
     cdef int _yield_loop(self) except -1:
-        """Pause reading until other callbacks had their turn, such as callbacks of calls answered meanwhile."""
+        """Pause reading until other callbacks have run, such as the callbacks of calls that were just answered."""
         self.read_share = READ_SHARE
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -204,7 +205,7 @@ cdef class Session(SessionOutput):
         return 0
 
     cdef int _handle(self, Py_ssize_t size) except -1:
-        """Handle `size` bytes at the last place, and answer."""
+        """Handle `size` bytes at the last place, and flush the answers."""
         cdef Engine engine = self.engine
         self._heard()
         if self.spinner is not None:
@@ -213,7 +214,7 @@ cdef class Session(SessionOutput):
         try:
             self._hand_over(size)
         except BaseException as error:
-            # Part of the input is taken over and the rest is lost: what follows cannot be understood.
+            # A part of the input was consumed and the rest is lost: later input cannot be parsed.
             self.engine.report_crash(error)
             if not isinstance(error, Exception):
                 raise
@@ -223,7 +224,7 @@ cdef class Session(SessionOutput):
         return self.flush()
 
     cdef int _hand_over(self, Py_ssize_t size) except -1:
-        """Give the engine the bytes at the last place, of which `size` are new, and keep the unconsumed bytes."""
+        """Pass the bytes at the last place, `size` of them new, to the engine; keep the bytes that it leaves."""
         cdef ReadBuffer buffer = self.loop_state.buffer
         cdef Py_ssize_t consumed
         if self.in_body:
@@ -240,7 +241,7 @@ cdef class Session(SessionOutput):
             return self.engine.end_endless(size)
         return 0
 
-    # Input that one turn of the loop cannot handle
+    # Input for which one turn of the loop has no time
 
     cdef bint ends_turn(self) except -1:
         cdef Engine engine = self.engine
@@ -261,7 +262,7 @@ cdef class Session(SessionOutput):
         self.is_input_held = True
         if not self.is_watched:
             self._watch_peer()
-        # This read stops after the present message; a later read finds the tail deferred.
+        # A read in progress stops after the present message. Outside a read, the tail is deferred now.
         self.tail.is_put_off = True
         self.engine.messages_left = 0
         if not self.engine.is_reading:
@@ -294,7 +295,7 @@ cdef class Session(SessionOutput):
         return self.tail.is_put_off or self.transport is not None and unread_bytes(self.transport) > 0
 
     cdef int _put_off(self) except -1:
-        """Let others have their turn before the rest is handled; until then nothing more is read."""
+        """Defer the rest of the input to a later turn; until then nothing more is read."""
         self.tail.put_off_ns = self.tail.put_off_ns or self.engine.came_ns or self.engine.now
         self._recount_tail()
         if self.has_turn:
@@ -326,7 +327,7 @@ cdef class Session(SessionOutput):
             self._go_on()
             self._recount_tail()
         except Exception as error:
-            # Whatever failed: a connection that is not read must have a turn, or be closed.
+            # After any failure: a connection that is not read must have a turn, or be closed.
             self.engine.report_crash(error)
         finally:
             if not self.tail.is_put_off:
@@ -339,7 +340,7 @@ cdef class Session(SessionOutput):
         return self.has_turn
 
     cdef int _go_on(self) except -1:
-        """Handle the deferred bytes, with their arrival time."""
+        """Handle the deferred bytes as of their arrival time."""
         cdef Py_ssize_t waiting = self.tail.take_up(self.engine, &self.in_body)
         self.began_ns = self.engine.now
         try:
@@ -349,7 +350,7 @@ cdef class Session(SessionOutput):
         return 0
 
     cdef int _read_on(self) except -1:
-        """Nothing is deferred any more: read again, or handle the end that followed."""
+        """Read again, or handle the end of the stream that followed: nothing is deferred any more."""
         self.tail.end()
         self.has_turn = False
         self._recount_tail()
@@ -364,7 +365,7 @@ cdef class Session(SessionOutput):
         return 0
 
     def eof_received(self):
-        """The peer writes no more: no answer would be read, so the transport closes."""
+        """Close the transport: the peer sends no more, and would not read an answer."""
         if self.tail.is_put_off:
             self.has_end = True
             return True
@@ -390,12 +391,12 @@ cdef class Session(SessionOutput):
         engine.lost(error)
 
     cdef int _hear_last_answers(self) except -1:
-        """Handle the answers that arrived before the end of the stream: they count."""
+        """Handle the answers that arrived before the end of the stream."""
         self.engine.turn_ends_ns = now_ns() + <uint64_t>SECOND
         try:
             self._hand_over(self.tail.take_up(self.engine, &self.in_body))
         except Exception as problem:
-            # Whatever the outcome of these answers, the end of the stream has to be reported.
+            # The end of the stream has to be reported even if handling these answers fails.
             logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
         self.engine.came_ns = 0
         return 0
@@ -403,7 +404,7 @@ cdef class Session(SessionOutput):
     # While the loop spins
 
     cdef bint on_spin(self) except -1:
-        """Receive without the loop: its poll, its callback and a call of Python cost more than everything else."""
+        """Receive without the loop, whose poll, callback and Python call cost more than the rest of the work."""
         cdef Py_ssize_t came, room = 0
         cdef int descriptor = self.descriptor
         cdef char* place
@@ -412,20 +413,20 @@ cdef class Session(SessionOutput):
         try:
             place = self._place(&room)
         except MemoryError as error:
-            # As when a transport asks for the place: the part of the payload that was held is lost.
+            # The part of the payload that was received so far is lost, as when a transport fails to get the place.
             self.engine.report_crash(error)
             return False
-        # Only the loop's thread, this one, touches the buffer, the payload under way, and the socket.
+        # The buffer, the payload and the socket are only used in the loop's thread, which is this one.
         with nogil:
             came = receive_soon(descriptor, place, room, LOOKS)
         if came > 0:
             if self.transport.is_closing():
-                # Given up from inside: a transport would not have read this any more.
+                # The connection was closed from this side meanwhile; a transport would not read it any more.
                 return False
             self._took_in(came)
             return True
         if came != -EAGAIN:
-            # The end, or an error: the transport sees both, and handles them.
+            # The end of the stream, or an error: the transport meets it as well, and handles it.
             self.descriptor = -1
         elif self.loop_state.turns.polls.is_armed:
             self.tail.emptied_ns = now_ns()
@@ -448,7 +449,7 @@ cdef class Session(SessionOutput):
         late = engine.now - self.check_due_ns if engine.now > self.check_due_ns else 0
         self.check_due_ns = 0
         if late > STALL_NS:
-            # The loop was blocked, so silence proves nothing yet: the peer gets that time back.
+            # The loop was blocked, so silence proves nothing yet: the peer gets that time in addition.
             engine.was_late(late)
         due = engine.check(engine.now) if self.transport is not None else 0
         return self.schedule_check(due) if due else 0
@@ -461,11 +462,11 @@ cdef class Session(SessionOutput):
         return 0
 
     def end_at_once(self):
-        """Abort the transport; its unwritten bytes are lost."""
+        """Abort the transport; its unsent bytes are lost."""
         self.transport.abort()
 
     def end_written(self):
-        """Close the transport once it has written its output."""
+        """Close the transport once it has sent its output."""
         self.transport.close()
 
     cdef int hold_back(self, bint is_held_back) except -1:
@@ -490,7 +491,7 @@ cdef class Session(SessionOutput):
         self.is_write_paused = False
         self.leave_closed_loop()
         if self.tail.is_put_off:
-            # The rest of its input is dropped, but read: see below.
+            # The rest of the input is dropped but read, so that no reset discards the last output.
             self.tail.drop()
             self._read_on()
         if self.engine.output.size():

@@ -10,20 +10,20 @@ cdef class SessionOutput(ByteStream):
         # The protocol.
         readonly Engine engine
 
-        # The transport below and the loop it lives on; None before connection_made and after connection_lost. The callback
-        # holds the stream, until connection_lost.
+        # The transport below and the loop that it runs on; None before connection_made and after connection_lost. The
+        # callback holds the stream until connection_lost.
         readonly object transport
         readonly LoopState loop_state
         object _write
-        # Made on first use: many connections flush only at the end of their reads.
+        # Created on first use: many connections flush only at the end of their reads.
         object _flush_callback
 
-        # Keeps the loop from sleeping while this connection is busy, and for how long; None without spinning.
+        # Keeps the loop from sleeping while this connection is busy; None without spinning. `spin_ns`: for how long.
         Spinner spinner
         uint64_t spin_ns
 
-        # The socket, to write past the transport and to read while spinning; -1 if neither is possible. Whether
-        # the transport may still hold bytes that it was given.
+        # The socket, for writes that bypass the transport and for reads while spinning; -1 if neither is possible.
+        # `transport_holds`: the transport may still hold bytes that it was given.
         readonly int descriptor
         bint transport_holds
 
@@ -31,7 +31,7 @@ cdef class SessionOutput(ByteStream):
         bint _flush_scheduled
         readonly bint is_write_paused
 
-        # Output given to the transport.
+        # The output given to the transport so far.
         SentOutput sent
 
     cdef int open_output(self, object transport) except -1

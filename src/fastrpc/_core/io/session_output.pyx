@@ -1,11 +1,12 @@
-"""The writing half of a session: its engine's output is passed to the transport, or past it to the socket.
+"""The writing half of a session: it passes its engine's output to the transport, or directly to the socket.
 
 ::
 
     Engine.pump, output.take ─► SessionOutput ──► the socket, where it is small and nothing waits in the transport
                                                └─► Transport.write, which keeps what the peer does not take
 
-The first write of a turn leaves at once, the rest at its end. Above HIGH_WATER the output waits in the engine.
+The first output of a turn is written immediately, further output at the end of the turn. While the transport holds more
+than HIGH_WATER bytes, output waits in the engine.
 """
 
 import sys
@@ -22,11 +23,11 @@ from fastrpc._core.io.socket_io cimport send_bytes, wait_until
 from fastrpc._core.io.tls_layer cimport TLSLayer
 
 cdef enum:
-    # pause_writing is called above the high mark, resume_writing below the low one.
+    # The transport calls pause_writing above the high mark and resume_writing below the low one.
     HIGH_WATER = 131_072
     LOW_WATER = 65_536
-    # Output up to this size is sent straight to the socket. Longer output is passed to the transport, which keeps all
-    # of it until its last byte is sent.
+    # Output up to this size is written to the socket directly. Longer output is passed to the transport, which keeps
+    # all of it in memory until its last byte is sent.
     DIRECT_BYTES = 65_536
 
 # In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, so resume_writing is never
@@ -49,7 +50,7 @@ cdef class SessionOutput(ByteStream):
         return 0
 
     cdef int close_output(self) except -1:
-        """The transport is gone."""
+        """Note that the transport is gone."""
         self.transport = None
         self._write = self._flush_callback = None
         self.descriptor = -1
@@ -58,13 +59,13 @@ cdef class SessionOutput(ByteStream):
     # Calls of the transport
 
     def pause_writing(self):
-        """The transport is full: further output waits here, in order."""
+        """Keep further output here, in order: the transport is full."""
         self.is_write_paused = True
         self.engine.now = now_ns()
         self._note_blocked()
 
     def resume_writing(self):
-        """The transport takes more."""
+        """Continue: the transport accepts more."""
         self.is_write_paused = False
         self.engine.now = now_ns()
         self.engine.unblocked()
@@ -98,7 +99,7 @@ cdef class SessionOutput(ByteStream):
         try:
             self.loop_state.call_soon(self._turn_over)
         except RuntimeError:
-            # As in `schedule_flush`.
+            # The loop was closed in the meantime, as in `schedule_flush`.
             if not self.loop_state.loop.is_closed():
                 raise
             return False
@@ -116,7 +117,7 @@ cdef class SessionOutput(ByteStream):
 
     @cython.nonecheck(False)
     cdef int flush(self) except -1:
-        """Pass sendable output to the transport: all small output in one write, pieces as long as it takes them."""
+        """Pass sendable output to the transport: small output in one write, pieces while the transport accepts them."""
         cdef Engine engine = self.engine
         if self.transport is None:
             return 0
@@ -131,20 +132,20 @@ cdef class SessionOutput(ByteStream):
         return self.flush()
 
     cdef int _write_all(self) except -1:
-        """Write ready output and one round of pieces; a small rest follows at once, if the transport took them."""
+        """Write ready output and one round of pieces, then a small rest, if the transport accepted all of these."""
         cdef Engine engine = self.engine
         cdef int rest
         while True:
             engine.pump()
             if not engine.output.size():
-                # Output may wait for credit of the peer.
+                # Output may wait for the peer's credit.
                 return self._note_blocked()
             self._write_output()
             rest = engine.rest()
             if rest == NOTHING or self.is_write_paused or self.transport is None:
                 return 0
             if rest == MUCH or self.transport.is_closing() or self.transport.get_write_buffer_size():
-                # A transport that met an error is closing, and tells us in a later turn. Messages that wait were not sent.
+                # A closing transport met an error and reports it in a later turn. The messages that wait were not sent.
                 break
         return 0 if self._flush_scheduled else self.schedule_flush()
 
@@ -160,14 +161,14 @@ cdef class SessionOutput(ByteStream):
             return 0
         output = engine.output.take()
         if size > DIRECT_BYTES and self.descriptor >= 0 and wait_until(self.descriptor, 0, 0) > 0 and self._hears_more():
-            # The write would fail.
+            # A write would fail.
             return 0
         self.transport_holds = True
         if type(output) is bytes:
             self._write(output)
         elif self.transport.is_closing():
-            # `writelines` of asyncio in CPython 3.12.0 to 3.13.5 watches the descriptor of a connection that it has lost
-            # already, and the next connection with that descriptor fails. `write` does not.
+            # In CPython 3.12.0 to 3.13.5 asyncio's `writelines` watches the descriptor even if the transport has
+            # already lost its connection; then the next connection with that descriptor fails. `write` does not.
             self._write(b"".join(output))
         else:
             self.transport.writelines(output)
@@ -187,7 +188,7 @@ cdef class SessionOutput(ByteStream):
         return self._flush_scheduled
 
     cdef bint _send_directly(self) except -1:
-        """Send small output past the transport; False: the transport has to take it, since it holds earlier bytes."""
+        """Write small output to the socket. False: the transport has to send it, or holds earlier bytes."""
         cdef Py_ssize_t size = 0, sent
         cdef const char* data
         cdef OutputBuffer output = self.engine.output
@@ -212,20 +213,20 @@ cdef class SessionOutput(ByteStream):
         self.transport_holds = True
         if sent > 0:
             self._write(output.take()[sent:])
-        # Nothing was sent, or an error came: the transport meets it, too.
+        # Nothing was sent, or an error occurred, which the transport meets as well.
         return sent > 0
 
     cdef bint _hears_more(self) except -1:
-        """Whether the peer has closed behind bytes that are read next.
+        """Return whether the peer has closed, but sent bytes before that are still to be read.
 
-        These may name the calls that the peer did not take. A transport that met the error would drop them.
+        These bytes may name the calls that the peer did not handle. A transport that met the error would drop them.
         """
         return self.engine.reads_to_end and self.has_unread() and self.transport.is_reading()
 
     cdef int leave_closed_loop(self) except -1:
-        """Leave the socket of a closed loop: closing a loop closes its sockets, without a callback.
+        """Forget the socket of a closed loop: closing a loop closes its sockets without a callback.
 
-        Called where no callback of the loop led to. By now another connection may have the number of the descriptor.
+        Called outside the loop's callbacks. Another connection may already have the same descriptor.
         """
         if self.loop_state.loop.is_closed():
             self.descriptor = -1
@@ -234,7 +235,7 @@ cdef class SessionOutput(ByteStream):
     # Output that the peer has not taken
 
     cdef int _note_blocked(self) except -1:
-        """Output waits and cannot be written: from now on the connection is watched for a change."""
+        """Ask the engine when to check again: output waits and cannot be written."""
         cdef uint64_t due = 0 if self.transport is None else self.engine.blocked()
         return self.schedule_check(due) if due else 0
 
@@ -245,6 +246,6 @@ cdef class SessionOutput(ByteStream):
         return 0 if self.transport is None else kept_of(&self.sent, self.untaken_bytes())
 
     cdef int64_t taken_bytes(self) except? -1:
-        # The system keeps megabytes, and takes more only when a third of them is sent: a slow reader takes long to send
-        # a third.
+        # Bytes in the system's buffer do not count: it holds megabytes and accepts more only when a third of them is
+        # sent, which takes a slow reader long.
         return 0 if self.transport is None else self.sent.bytes - self.untaken_bytes() - unsent_bytes(self.transport)

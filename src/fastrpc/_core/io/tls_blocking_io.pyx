@@ -1,7 +1,7 @@
-"""TLS below a connection of a blocking client, by Python's `ssl`, in memory.
+"""TLS below a blocking client's connection, by Python's `ssl`, in memory.
 
-Every operation of the SSL object is done with the GIL and the lock of the layer: `ssl` gives the GIL up while it works,
-and its objects are not for two threads at once.
+Every operation on the SSL object needs the GIL and the layer's lock: `ssl` releases the GIL while it works, and its
+objects are not thread-safe.
 """
 
 import ssl
@@ -17,9 +17,9 @@ from fastrpc._core.io.socket_io cimport iovec, send_bytes
 
 cdef enum:
     AHEAD_BYTES = 65_536
-    # Bytes that are encrypted before the first part of them is sent.
+    # The number of bytes that are encrypted before the first of them are sent.
     PART_BYTES = 131_072
-    # Shorter pieces are copied together: each piece alone would make a record.
+    # Shorter pieces are joined: each piece alone would become a record.
     JOINED_BYTES = 16_384
 
 cdef object WantRead = ssl.SSLWantReadError
@@ -36,12 +36,12 @@ cdef class TLSBlockingIO(LayeredIO):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl_object = end.wrap(self._incoming, self._outgoing)
-        # Methods of the compiled object: they run no Python code, in which a signal handler could run.
+        # The methods of the compiled object: they run no Python code, so no signal handler can run inside them.
         inner = getattr(self.ssl_object, "_sslobj", self.ssl_object)
         self._read = inner.read
         self._write = inner.write
         self._ahead = bytearray(AHEAD_BYTES)
-        # Bytes may have arrived after the handshake.
+        # Bytes of the stream may have arrived with the end of the handshake.
         self.has_more = True
 
     def __repr__(self):
@@ -67,12 +67,12 @@ cdef class TLSBlockingIO(LayeredIO):
             raise TimeoutError("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
             self._tell()
-            # An error of the check is returned unchanged: it must not become its own cause.
+            # An error of the check is raised unchanged: it must not become its own cause.
             raise self._end.explain(error, False, self.ssl_object) from None
         self.socket.settimeout(None)
 
     def _connection(self, due, bint receives=True):
-        """Send the bytes that the handshake has made; then wait for bytes of the peer, if it `receives`."""
+        """Send the bytes that the handshake produced; if it `receives`, then wait for bytes of the peer."""
         if due is not None:
             left = due - time.monotonic()
             if left <= 0:
@@ -88,12 +88,12 @@ cdef class TLSBlockingIO(LayeredIO):
                 self._incoming.write_eof()
 
     def _tell(self):
-        """Send the alert that states the reason, as far as the system takes it."""
+        """Send the alert that states the reason, as many bytes as the system accepts."""
         data = self._outgoing.read()
         if data:
             send_bytes(self.descriptor, <bytes>data, len(data))
 
-    # The work of the layer
+    # Methods of a layer
 
     cdef object explained(self, object error):
         return self._end.explain(error, True, self.ssl_object)
@@ -110,7 +110,7 @@ cdef class TLSBlockingIO(LayeredIO):
             if came < 0:
                 return came
             if self._has_said_end:
-                # After its own end a side discards all input.
+                # A side that has sent close_notify discards all input.
                 return min(came, room)
             if came == 0:
                 self._incoming.write_eof()
@@ -119,7 +119,7 @@ cdef class TLSBlockingIO(LayeredIO):
             self.has_more = True
 
     cdef Py_ssize_t _decrypt(self, char* place, Py_ssize_t room) except? -1:
-        """Decrypt as much as there is or fits; 0 after close_notify, -EAGAIN if more is needed."""
+        """Decrypt what is there, up to `room` bytes. Return 0 after close_notify, -EAGAIN if more input is needed."""
         cdef Py_ssize_t filled = 0, size
         try:
             while filled < room:
@@ -128,13 +128,13 @@ cdef class TLSBlockingIO(LayeredIO):
                     return filled
                 filled += size
                 if filled < room and not self._incoming.pending:
-                    # Saves the exception that says so.
+                    # This saves a WantRead exception.
                     self.has_more = False
                     return filled
         except WantRead:
             self.has_more = False
             if self._outgoing.pending:
-                # An answer of TLS itself, such as new keys.
+                # A message of TLS itself, such as new keys.
                 self.flush()
         except ssl.SSLZeroReturnError:
             return filled
@@ -183,7 +183,7 @@ cdef class TLSBlockingIO(LayeredIO):
         return self.below.shut_down(how)
 
     cdef int _say_end(self) except -1:
-        """Send close_notify, unless earlier bytes could not be sent; then the peer sees a truncated stream."""
+        """Send close_notify, unless earlier bytes could not be sent; in that case the peer sees a truncated stream."""
         if self._has_said_end or self.failure is not None or self.flush() < 0:
             return 0
         self._has_said_end = True
@@ -193,7 +193,7 @@ cdef class TLSBlockingIO(LayeredIO):
         try:
             self.ssl_object.unwrap()
         except (OSError, ValueError):
-            # The peer's close_notify was not received yet, or other bytes were received.
+            # The peer's close_notify has not arrived yet, or other bytes have.
             self.flush()
             return 0
         self.flush()

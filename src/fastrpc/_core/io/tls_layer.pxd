@@ -5,57 +5,61 @@ from fastrpc._core.io.layer cimport Layer
 
 cdef class TLSLayer(Layer):
     cdef:
-        # Makes the SSL object, checks the open connection, describes failures.
+        # Creates the SSL object, checks the open connection, and explains failures.
         readonly object end
 
-        # The encrypting half: an `ssl.SSLObject` between two `ssl.MemoryBIO`, and its methods.
+        # The TLS engine: an `ssl.SSLObject` between two `ssl.MemoryBIO`, and its methods.
         readonly object ssl_object
         object _incoming
         object _outgoing
         object _read
         object _encrypt
 
-        # The input so far, if the first bytes of the peer choose the SSL object; None once they chose it, or if they
-        # need not.
+        # The input so far, while the peer's first bytes are to select the SSL object; None once it is selected, or if
+        # there is nothing to select.
         bytes _hello
 
-        # The socket to write past the transport (-1 if that is impossible), whether it may hold bytes of ours.
+        # The socket, for writes that bypass the transport (-1 if that is impossible); whether the transport may hold
+        # bytes.
         readonly int descriptor
         bint transport_holds
 
-        # The protocol above has a place for received bytes.
+        # Whether the protocol above provides a buffer to receive into.
         bint _is_buffered
         # Called when bytes of the handshake were received; None if the protocol above does not need it.
         object _heard_below
-        # Output from before the end of the handshake.
+        # Output written before the end of the handshake.
         list _early
 
-        # Done once the handshake has ended, with the error that ended it; None without a waiter.
+        # A future that is done once the handshake has ended; None if nothing awaits it. `failure`: the error that ended
+        # the handshake, or the open connection.
         object _opened
         readonly bint is_open
         readonly object failure
         bint has_heard
 
-        # The last read filled its place: there may be more in the socket.
+        # Whether the last read filled its buffer: the socket may hold more.
         bint is_full
-        # The size of the place of the last read.
+        # The size of the buffer for the next read.
         Py_ssize_t _most
-        # The bytes of the last read, for the protocol above, and the decrypted bytes that they brought.
+        # The encrypted bytes of the last read, for the protocol above; the decrypted bytes that they contained.
         Py_ssize_t _received
         Py_ssize_t _brought
-        # Received bytes that brought too few decrypted bytes.
+        # The excess of encrypted bytes over LEAST_PART times the decrypted bytes that they contained.
         Py_ssize_t _barren
-        # Reading pauses until the next turn.
+        # Whether reading is paused until the next turn.
         bint _rests
 
-        # Orders from before the end of the handshake, executed then: to stop writing, to close.
+        # Orders given before the end of the handshake and executed after it: to stop writing; to close.
         bint ends_when_open
         bint closes_when_open
 
-        # Closes a connection whose handshake failed or should end, unless the peer closes first; None if not needed.
+        # A timer that closes a connection whose handshake failed or should end, unless the peer closes first; None if
+        # not needed.
         object _linger
 
-        # Ends: we closed or sent our last bytes; the peer's close_notify came; the stream below ended.
+        # Whether this side has closed, or sent close_notify; whether the peer sent close_notify; whether the stream
+        # below has ended.
         bint is_closed
         bint has_said_end
         bint has_peer_end

@@ -62,13 +62,13 @@ class TLSLayer(Layer):
         """
 
     def connect(self, protocol: asyncio.BufferedProtocol) -> None:
-        """Connect the protocol above, once the handshake is over, and pass on later bytes."""
+        """Connect the protocol above after the handshake, and pass later bytes to it."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Take another protocol above; its `heard_below`, if it has one, is called for bytes of the handshake."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or what the transport below has."""
+        """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or information of the transport below."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt and send data; before the handshake is over it is kept."""

@@ -1,12 +1,12 @@
 """TLS between a transport of the loop and the protocol above it.
 
-Python's `ssl` encrypts and decrypts the bytes, in memory. The loop's own TLS is not used for three reasons: it copies
-long payloads once more; it writes through the loop's queue, while this layer writes to the socket at once; and it is up
-to the loop whether a truncated stream differs from an ended one. 32-byte calls cost 7 to 30 % more processor time than
-without TLS (`make compare ARGS="--peers fastrpc,fastrpc_tls --workloads W2"`).
+Python's `ssl` encrypts and decrypts the bytes, in memory. The loop's TLS is not used for three reasons: it copies long
+payloads once more; it writes through the loop's queue, while this layer writes to the socket immediately; and only some
+loops distinguish a truncated stream from an ended one. 32-byte calls cost 7 to 30 % more processor time than without
+TLS (`make compare ARGS="--peers fastrpc,fastrpc_tls --workloads W2"`).
 
-A server connects its session at once, so that limits and timeouts of openings hold during the handshake. A client awaits
-`opened` and then connects its session.
+A server connects its session immediately, so that the limits and timeouts of the opening apply to the handshake. A
+client awaits `opened` and then connects its session.
 """
 
 import errno
@@ -21,24 +21,24 @@ from fastrpc._core.io.socket_io cimport send_bytes
 from fastrpc._core.loop.turns cimport Turns
 
 cdef enum:
-    # Plain bytes that are encrypted and sent at a time: two records, whose cipher text stays in the processor's cache. With
-    # all 64 KiB of a payload at a time W5 has 0.7 to 0.8 of the rate (`make compare ARGS="--workloads W5 --peers
+    # Bytes that are encrypted and sent at a time: two records, whose cipher text stays in the processor's cache. With
+    # all 64 KiB of a payload at a time, W5 reaches 0.7 to 0.8 of the rate (`make compare ARGS="--workloads W5 --peers
     # fastrpc_tls,c_echo_tls"`), with 16 KiB 0.9.
     PART_BYTES = 32_768
-    # Shorter pieces are copied together: each piece alone would make a record.
+    # Shorter pieces are joined: each piece alone would become a record.
     JOINED_BYTES = 16_384
 
 cdef enum:
-    # Encrypted bytes are barren if less than one part in LEAST_PART of them is data, an incomplete record aside. From
+    # Encrypted bytes are barren if, apart from an incomplete record, less than one in LEAST_PART of them is data. From
     # then on BARREN_BYTES are read at a time.
     LEAST_PART = 16
     LONGEST_RECORD = 20_000
     BARREN_BYTES = 2_048
 
-# TLS 1.0 as of RFC 8446 5.1, alert: fatal, unexpected_message.
+# A fatal alert "unexpected_message" with the record version of TLS 1.0, as RFC 8446 5.1 asks.
 cdef bytes PLAIN_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
 
-# How long a server reads on after a failed handshake, and how long it continues one before it closes.
+# Seconds that a server continues to read after a failed handshake, and to complete a handshake before it closes.
 cdef double LINGER_SECONDS = 1.0
 
 cdef object WantRead = ssl.SSLWantReadError
@@ -64,7 +64,7 @@ cdef class TLSLayer(Layer):
 
     cdef int _encrypt_by(self, object ssl_object) except -1:
         self.ssl_object = ssl_object
-        # Each method of the compiled object saves a Python function.
+        # Methods of the compiled object: each saves a Python function.
         inner = getattr(ssl_object, "_sslobj", ssl_object)
         self._read = inner.read
         self._encrypt = inner.write
@@ -84,7 +84,7 @@ cdef class TLSLayer(Layer):
         """`nbytes` encrypted bytes were received."""
         cdef uint64_t began = now_ns()
         if self.is_closed or self.has_peer_end:
-            # Input is not wanted any more, or the peer has ended its side.
+            # Input is no longer wanted, or the peer has sent close_notify.
             return
         self.has_heard = True
         self.is_full = nbytes == self._most
@@ -107,13 +107,13 @@ cdef class TLSLayer(Layer):
                 self._most = min(2 * self._most, <Py_ssize_t>len(self._place))
 
     cdef Py_ssize_t take_received(self) noexcept:
-        """Return how many encrypted bytes the last read took, once: they may be passed up in parts."""
+        """Return how many encrypted bytes the last read received, the first time; they may be passed on in parts."""
         cdef Py_ssize_t size = self._received
         self._received = 0
         return size
 
     cdef int _note_barren(self, uint64_t since) except -1:
-        """Note bytes that held next to no data, such as records of TLS itself: these have a share of a turn."""
+        """Charge bytes that contained almost no data, such as records of TLS itself, to their share of a turn."""
         cdef Turns turns = self.loop_state.turns
         self._most = BARREN_BYTES
         turns.begin(since)
@@ -122,13 +122,13 @@ cdef class TLSLayer(Layer):
         if not self.transport.is_closing():
             self._rests = True
             self.transport.pause_reading()
-            # The callback is scheduled after the callbacks of others: a loop that polls after its callbacks would read
-            # this socket first.
+            # The callback runs after the callbacks of other connections: a loop that polls after its callbacks would
+            # read this socket first.
             self.loop_state.call_soon(self._read_on if turns.polls.polls_first else self._let_others_read)
         return 0
 
     def _let_others_read(self):
-        """The next poll is for the other sockets; the one after it finds this socket last."""
+        """Resume after the next poll, which is for the other sockets; the poll after it reports this socket last."""
         self.loop_state.call_soon(self._read_on)
 
     def _read_on(self):
@@ -137,16 +137,16 @@ cdef class TLSLayer(Layer):
             self.transport.resume_reading()
 
     def get_buffer(self, Py_ssize_t sizehint):
-        """The place where the transport receives: a smaller one after bytes that contained no data."""
+        """Return the buffer to receive into: a smaller one after bytes that contained almost no data."""
         return self._place if self._most == len(self._place) else self._place[:self._most]
 
     def eof_received(self):
-        """The peer's socket writes no more."""
+        """Handle the end of the stream below: the peer sends no more."""
         self.has_stream_end = True
         if self.is_closed or self.has_peer_end:
             return not self.is_closed
         if self._hello:
-            # OpenSSL has the answer to a beginning.
+            # OpenSSL writes the answer to an incomplete beginning.
             self._incoming.write(self._hello)
         self._hello = None
         self._incoming.write_eof()
@@ -157,7 +157,7 @@ cdef class TLSLayer(Layer):
         return not self.is_closed
 
     def connection_lost(self, exc):
-        """The stream below is gone."""
+        """Note that the stream below is gone."""
         if self.failure is None:
             self.failure = exc if self.is_open or self.is_closed else self._explained(exc or _reset())
         self.is_closed = True
@@ -188,7 +188,7 @@ cdef class TLSLayer(Layer):
             raise _reset()
 
     def connect(self, protocol):
-        """Connect the protocol above, once the handshake is over, and pass on later bytes."""
+        """Connect the protocol above after the handshake, and pass later bytes to it."""
         self.set_protocol(protocol)
         protocol.connection_made(self)
         if not self.is_paused:
@@ -200,7 +200,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _hear(self, bytes data) except -1:
-        """Keep the first bytes until they select the SSL object; the previous object got none of them."""
+        """Keep the first bytes until they select the SSL object. The previous object did not get them."""
         self._hello += data
         chosen = self.end.answer(self._hello, self._incoming, self._outgoing)
         if chosen is not None:
@@ -233,29 +233,29 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _tell(self) except -1:
-        """Tell the peer the reason by OpenSSL's alert; if it made none, a server answers first bytes by a plain alert."""
+        """Send OpenSSL's alert, which states the reason; without one, a server answers first bytes by a plain alert."""
         if self.ssl_object.version() is not None:
             self.has_said_end = True
             try:
                 self.ssl_object.unwrap()
             except (OSError, ValueError):
-                # The peer's close_notify has not come yet.
+                # The peer's close_notify has not arrived yet.
                 return self._send()
         elif self.ssl_object.server_side and self.has_heard and not self._outgoing.pending:
             self.transport.write(PLAIN_ALERT)
         return self._send()
 
     cdef object _explained(self, object error):
-        """Return the error of a handshake; a client that said nothing only checked whether a server listens."""
+        """Return the error of a handshake; a client that sent nothing only checked whether a server listens."""
         if self.ssl_object.server_side and not self.has_heard:
             return _reset()
         return self.end.explain(error, False, self.ssl_object)
 
     cdef int _fail(self, object error) except -1:
-        """End the layer by an error of TLS, which is passed to the protocol above with `connection_lost`.
+        """End the layer after a TLS error, which the protocol above gets in `connection_lost`.
 
-        A server reads on for a moment, and discards: closing with unread bytes sends a reset, which destroys the alert.
-        A client has read all output of a server before it waits.
+        A server continues to read for a moment and discards the input: closing with unread bytes would send a reset,
+        which discards the alert. A client needs no such pause: it has read all output of the server.
         """
         self.failure = error
         self.is_closed = True
@@ -275,12 +275,12 @@ cdef class TLSLayer(Layer):
     # Receiving
 
     cdef int _decrypt(self) except -1:
-        """Pass on all that can be decrypted, until the protocol above pauses."""
+        """Pass on everything that can be decrypted, until the protocol above pauses."""
         cdef Py_ssize_t size
         if self.has_peer_end:
             return 0
         while not self.is_paused and not self.is_closed and self._protocol is not None:
-            # The encrypted bytes have left the shared place, so it is free for decrypted ones.
+            # The encrypted bytes were moved out of the shared buffer, so it is free for decrypted ones.
             size = self._fill(self._protocol.get_buffer(-1) if self._is_buffered else self._place)
             self._brought += max(size, 0)
             if size > 0 and self._is_buffered:
@@ -296,7 +296,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef Py_ssize_t _fill(self, object view) except -2:
-        """Decrypt into a buffer as much as there is or fits; return the size, -1 at an end without close_notify."""
+        """Decrypt into a buffer what is there and fits. Return the size; -1 at an end without close_notify."""
         cdef Py_ssize_t room = len(view), filled = 0, size
         try:
             while True:
@@ -323,7 +323,7 @@ cdef class TLSLayer(Layer):
             if self._protocol is not None and not self._protocol.eof_received() and not self.is_closed:
                 self.close()
             return 0
-        # Without close_notify the input may have been cut by an attacker.
+        # Without close_notify an attacker may have cut the input.
         if self.failure is None:
             self.failure = self.end.explain(ssl.SSLEOFError(), True, self.ssl_object)
         self._send()
@@ -339,7 +339,7 @@ cdef class TLSLayer(Layer):
         self._heard_below = getattr(protocol, "heard_below", None)
 
     def get_extra_info(self, str name, default=None):
-        """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or what the transport below has."""
+        """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or information of the transport below."""
         if name == "ssl_object":
             return self.ssl_object
         if name == "peercert":
@@ -351,7 +351,7 @@ cdef class TLSLayer(Layer):
         return Layer.get_extra_info(self, name, default)
 
     def write(self, data):
-        """Encrypt and send data; before the end of the handshake it is kept."""
+        """Encrypt and send data. Until the handshake has ended the data is kept."""
         if not self._may_write():
             return
         if not self.is_open:
@@ -361,7 +361,7 @@ cdef class TLSLayer(Layer):
         self._send()
 
     def writelines(self, pieces):
-        """Encrypt and send pieces: small neighbours share a record, large ones are not copied together."""
+        """Encrypt and send pieces: small neighbours share a record, large pieces are not joined."""
         cdef list small = []
         if not self._may_write():
             return
@@ -381,7 +381,7 @@ cdef class TLSLayer(Layer):
         self._send()
 
     cdef bint _may_write(self) except -1:
-        """Return whether output can still be sent: on a closed connection it is dropped."""
+        """Return whether output can still be sent; output on a closed connection is dropped."""
         if self.is_closed or self.closes_when_open:
             return False
         if self.has_said_end or self.ends_when_open:
@@ -400,7 +400,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _send(self) except -1:
-        """Give encrypted bytes to the socket, or to the transport if it already holds bytes."""
+        """Pass encrypted bytes to the socket, or to the transport if that already holds bytes."""
         cdef Py_ssize_t sent, size
         if not self._outgoing.pending:
             return 0
@@ -422,16 +422,16 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _say_end(self) except -1:
-        """Send close_notify once: nothing more will be written. Input can be read until the peer sends it, too."""
+        """Send close_notify once: no output follows. Input can be read until the peer sends close_notify, too."""
         if self.has_said_end or not self.is_open:
             return 0
         self.has_said_end = True
-        # `unwrap` looks for the peer's close_notify, and treats other bytes in its place as an attack.
+        # `unwrap` looks for the peer's close_notify, and would treat other bytes in its place as an attack.
         waiting = self._incoming.read()
         try:
             self.ssl_object.unwrap()
         except (OSError, ValueError):
-            # The peer's close_notify has not come yet, or the stream is broken anyway.
+            # The peer's close_notify has not arrived yet, or the stream is broken.
             self._put_back(waiting)
             return self._send()
         self._put_back(waiting)
@@ -449,7 +449,7 @@ cdef class TLSLayer(Layer):
         return self.transport.can_write_eof()
 
     def write_eof(self):
-        """Announce that nothing more will be written, by TLS and by the stream below, once the handshake is over."""
+        """Announce, after the handshake, that nothing more will be written: by close_notify and by the stream below."""
         if not self.is_open and not self.is_closed:
             self.ends_when_open = True
             return
@@ -460,10 +460,10 @@ cdef class TLSLayer(Layer):
         return self.is_closed or self.closes_when_open or self.transport.is_closing()
 
     def close(self):
-        """Send close_notify, and close once all is written.
+        """Send close_notify, and close once all output is sent.
 
-        A server completes the handshake first, if that takes only a moment: output cannot be sent before, and closing
-        with unread bytes sends a reset.
+        A server completes the handshake first, if that takes only a moment: output cannot be sent earlier, and closing
+        with unread bytes would send a reset.
         """
         if self.is_closed:
             self.transport.close()

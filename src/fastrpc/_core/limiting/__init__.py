@@ -1,1 +1,1 @@
-"""Limits of callers: rates and calls in progress by key. It imports neither calls nor a clock."""
+"""Limits of callers: rates and calls in progress by key. This room imports neither calls nor a clock."""

@@ -1,4 +1,4 @@
-"""Limits of calls a second, and of calls in progress, for each of many keys."""
+"""Limits of calls per second and of calls in progress, for each of many keys."""
 
 cimport cython
 from cpython.buffer cimport Py_buffer
@@ -11,16 +11,16 @@ cdef extern from "limiting/shared_word.h" nogil:
     uint64_t keyed_hash "frpc_keyed_hash"(const uint64_t* secret, const char* data, size_t size) noexcept
 
 cdef enum:
-    # The most keys of a table, and its places: three times as many, so that a key finds one within its window (the
-    # chance of a full window is below 1e-13).
+    # The most keys of a table, and the number of its places: three times as many, so that a key finds a place within
+    # its window (the chance of a full window is below 1e-13).
     MOST_KEYS = 10_000
     PLACES = 32_768
     WINDOW = 64
-    # The word that all keys without a place share.
+    # The index of the word that is shared by all keys without a place.
     OVERFLOW = PLACES
 
 
-# The word of a name in every table of this process and of its forks. Never 0.
+# Return the key of a name, the same in every table of this process and of its forks. Never 0.
 cdef uint64_t key_of(bytes name) noexcept
 
 
@@ -28,15 +28,15 @@ cdef class KeyTable:
     cdef:
         # Owns the memory of the three arrays. Processes forked from this one may share it.
         Py_buffer _memory
-        # The keys; 0: the place is free.
+        # The key of each place; 0: the place is free.
         int64_t* _keys
-        # The words of the keys, and the word for the overflow.
+        # The word of each place, and the overflow word.
         int64_t* words
-        # The count of taken places.
+        # The number of places taken.
         int64_t* _taken
 
-        # In the unit of the words: before `sweep_at` a sweep finds nothing idle; the next is at least `sweep_pause`
-        # later.
+        # Instants in the unit of the words: a sweep before `sweep_at` finds no idle place. The next sweep is at least
+        # `sweep_pause` later.
         int64_t sweep_at
         int64_t sweep_pause
 
@@ -48,7 +48,7 @@ cdef class KeyTable:
 
 
 cdef enum:
-    # The last calls of a window whose times are kept, and the seconds for which the shortest median is remembered.
+    # The last calls of a window whose times are kept; the seconds for which the shortest median is remembered.
     SAMPLES = 512
     SECONDS = 10
 
@@ -56,7 +56,7 @@ cdef enum:
 @cython.final
 cdef class AdaptiveLimit:
     cdef:
-        # floor <= _limit <= ceiling; half of it applies while the shortest time is measured anew.
+        # floor <= _limit <= ceiling. Half of it applies while `_probes_left` windows measure the shortest median anew.
         double _limit
         int64_t _floor
         int64_t _ceiling
@@ -72,7 +72,7 @@ cdef class AdaptiveLimit:
         # The most calls in progress.
         int64_t _peak
 
-        # The shortest median of each of the last seconds, 0: none; the second of the latest one.
+        # The shortest median of each of the last seconds, 0: none; the last second that has one.
         uint64_t[SECONDS] _least
         uint64_t _second
 
@@ -92,12 +92,12 @@ cdef class RateLimiter:
         # Words of the table are ticks since `_base_ns`: the instant at which the bucket is full again.
         uint64_t _base_ns
 
-        # Ticks for one token, for a full bucket, and for the part of it that sheddable calls may not use.
+        # Ticks for one token, for a full bucket, and for the part of a bucket that sheddable calls may not use.
         int64_t _token
         int64_t _capacity
         int64_t _reserve
 
-        # The place of the last token taken, for `give_back`.
+        # The place whose token was taken last, for `give_back`.
         Py_ssize_t _last
 
     cdef int64_t take(self, uint64_t key, uint64_t now, bint is_sheddable) noexcept
@@ -105,7 +105,7 @@ cdef class RateLimiter:
 
 
 cdef enum CallEnd:
-    # The end of a call: never started, handler failed, deadline missed, succeeded.
+    # How a call ended: it was never started, its handler failed, it missed its deadline, it succeeded.
     END_UNSTARTED = 0
     END_FAILED = 1
     END_LATE = 2
@@ -115,14 +115,14 @@ cdef enum CallEnd:
 @cython.final
 cdef class ConcurrencyLimiter:
     cdef:
-        # Words of the table are calls in progress.
+        # Words of the table are numbers of calls in progress.
         readonly KeyTable table
         readonly int64_t limit
 
-        # The rule that moves the limit, or None. With a rule, the limiter has one key.
+        # The rule that adapts the limit, or None. A limiter with a rule has one key.
         readonly AdaptiveLimit adaptive
 
-        # The mean time that a call holds its place, in nanoseconds: an exponential average, 0 before the first end.
+        # The mean time that a call takes, in nanoseconds: an exponential average, 0 before the first call ends.
         readonly uint64_t mean_ns
 
     cdef Py_ssize_t enter(self, uint64_t key, bint is_sheddable) noexcept
@@ -133,11 +133,11 @@ cdef class ConcurrencyLimiter:
 @cython.final
 cdef class Permit:
     cdef:
-        # The place of a call under a limit, and the call's permit under the next one, or None.
+        # The call's place in one limiter; its permit of the next limiter, or None.
         ConcurrencyLimiter limiter
         Py_ssize_t place
         Permit next
 
 
-# Leave the places of all permits in a chain.
+# Free the places of all permits in a chain.
 cdef int leave_all(Permit permit, uint64_t held_ns, uint64_t now, CallEnd end) noexcept

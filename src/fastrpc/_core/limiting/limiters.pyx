@@ -1,41 +1,41 @@
-"""Limits of calls a second, and of calls in progress, for each of many keys.
+"""Limits of calls per second and of calls in progress, for each of many keys.
 
 ::
 
     RateLimiter            token buckets            ─┐
     ConcurrencyLimiter     calls in progress        ─┴──► KeyTable: a word for each key
-      └── AdaptiveLimit    moves its limit
+      └── AdaptiveLimit    adapts its limit
 
 **KeyTable** keeps the words in memory of a fixed size that forked processes may share::
 
     key ──► 64 places from hash(key) on ──► its own word
                     └─► no free place, none that is idle ──► the overflow word, shared by all such keys
 
-A word at or below the caller's idle value means the same as no word: a full bucket, no call in progress. Only such
-places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. Every search checks all 64
-places, so it finds its key even after a place that became free.
+A word at or below the limiter's idle value means the same as no word: a full bucket, or no call in progress. Only such
+places are given to other keys, so a caller cannot refill its empty bucket by sending many keys. Every search checks all
+64 places, so it finds its key even behind a place that became free.
 
 Keys are kept as their 64-bit hash under a secret of this process: two of 10,000 keys share a word with a chance of
 3e-12, and callers cannot choose them. Processes change keys and words without locks, so a killed process blocks no
 other. Two processes that add a new key at the same instant may give it two places; the second one then stays idle.
 
 **RateLimiter**: a bucket is one word, the instant at which it will be full again: the theoretical arrival time of the
-generic cell rate algorithm (ITU-T I.371). Taking a token advances it by the time of one token; a bucket whose instant
-has passed is full. Nothing runs between calls, one compare-and-swap takes a token in any process, and an idle bucket is
-one whose word is in the past.
+generic cell rate algorithm (ITU-T I.371). Taking a token advances this instant by the time of one token; a bucket whose
+instant has passed is full and idle. Nothing runs between calls, and a token is taken by one compare-and-swap, in any
+process.
 
-**AdaptiveLimit** follows the times of calls. Calls that take longer than on an idle server wait for each other: then
-fewer of them should run. Ten times a second the median of the ended calls is compared with the shortest such median of
-ten seconds (the gradient of Netflix's concurrency-limits, github.com/Netflix/concurrency-limits)::
+**AdaptiveLimit** follows the durations of calls. If calls take longer than on an idle server, they wait for each other,
+and fewer of them should run. Ten times a second the median duration of the calls that ended is compared with the
+shortest such median of the last ten seconds (the gradient of Netflix's concurrency-limits,
+github.com/Netflix/concurrency-limits)::
 
     gradient = 1.5 x shortest / median, from 0.5 to 1
     limit    = 0.8 x limit + 0.2 x (gradient x limit + sqrt(limit))
 
-A deadline missed counts as a drop: a window in which all calls missed theirs halves the limit. A limit that is not used
-does not grow. Under a load that never ends the shortest median would only be a median of that load, and the limit would
-creep
-upwards: when it gets too old, half of the limit holds for two windows, and it is measured anew (as BBR does, "BBR:
-congestion-based congestion control", ACM Queue 14, 2016).
+A missed deadline counts as a drop: a window in which all calls missed their deadlines halves the limit. A limit that is
+not used does not grow. Under permanent load the shortest median would only be a median of that load, and the limit
+would creep upwards. Therefore, when the shortest median gets too old, half of the limit applies for two windows and the
+median is measured anew (as in BBR, "BBR: congestion-based congestion control", ACM Queue 14, 2016).
 """
 
 import mmap
@@ -58,27 +58,27 @@ cdef uint64_t[2] secret
 secret[0], secret[1] = int.from_bytes(os.urandom(8), "little"), int.from_bytes(os.urandom(8), "little")
 
 cdef uint64_t SECOND_NS = 1_000_000_000
-# Constants of AdaptiveLimit. The time between two medians.
+# Constants of AdaptiveLimit: the time between two medians.
 cdef uint64_t MEDIAN_NS = 100_000_000
 # The 1.5 and 0.2 of its formulas.
 cdef double TOLERANCE = 1.5
 cdef double SMOOTHING = 0.2
 
 cdef enum:
-    # The number of medians for which half of the limit holds.
+    # The number of windows during which half of the limit applies.
     PROBE_WINDOWS = 2
 
 cdef enum:
-    # Ticks in a nanosecond: at 1,000,000 calls/s a token takes 16,000 of them, so rounding is 0.003 % at most. 63 bits
-    # of them last 18 years.
+    # Ticks in a nanosecond. At 1,000,000 calls/s a token takes 16,000 ticks, so the rounding error is at most 0.003 %.
+    # 63 bits of ticks last 18 years.
     TICKS = 16
-    # A sweep of the whole table costs about 20 us: at most one in a millisecond.
+    # A sweep of the whole table takes about 20 us, so there is at most one in a millisecond.
     SWEEP_TICKS = 1_000_000 * TICKS
 
 cdef double SECOND_TICKS = 1e9 * TICKS
 
 cdef enum:
-    # A call counts for an eighth of the mean.
+    # Each call contributes an eighth to the mean.
     MEAN_BITS = 3
 
 cdef uint64_t FIRST_PAUSE_NS = 100_000_000
@@ -120,7 +120,7 @@ cdef class KeyTable:
         return word(self._taken) >= MOST_KEYS
 
     cdef Py_ssize_t find(self, uint64_t key, int64_t idle) noexcept:
-        """Return the place of a key; a new key takes a free or an idle place, or shares the overflow."""
+        """Return the place of a key. A new key gets a free or an idle place, or shares the overflow word."""
         cdef Py_ssize_t start = <Py_ssize_t>(key & (PLACES - 1)), i, place, free, idle_place
         cdef int64_t wanted = <int64_t>key, found
         while True:
@@ -140,7 +140,7 @@ cdef class KeyTable:
                 return place
 
     cdef Py_ssize_t _claim(self, uint64_t key, Py_ssize_t free, Py_ssize_t idle_place, int64_t idle) noexcept:
-        """Claim one of these places; return -1 if another process was first, or the search is worth repeating."""
+        """Claim one of two places; return -1 if another process was faster, or the search is worth repeating."""
         cdef int64_t old
         if free >= 0 and not self.is_full():
             if not replace_word(&self._keys[free], 0, <int64_t>key):
@@ -155,7 +155,7 @@ cdef class KeyTable:
         return OVERFLOW
 
     cdef int _sweep(self, int64_t idle) noexcept:
-        """Free all idle places; return their number. The next sweep waits until another place may be idle."""
+        """Free all idle places; return their number. The next sweep waits until further places may be idle."""
         cdef Py_ssize_t place
         cdef int freed = 0
         cdef int64_t next_idle = INT64_MAX, key, value
@@ -190,7 +190,7 @@ cdef class AdaptiveLimit:
 
     def __init__(self, int64_t initial, int64_t floor, int64_t ceiling):
         if not 1 <= floor <= initial <= ceiling:
-            raise ValueError(f"floor {floor}, initial {initial} and ceiling {ceiling} are not in this order, from 1 on")
+            raise ValueError(f"1 <= floor <= initial <= ceiling is required, not {floor}, {initial} and {ceiling}")
         self._limit = <double>initial
         self._floor = floor
         self._ceiling = ceiling
@@ -206,7 +206,7 @@ cdef class AdaptiveLimit:
         return max(self._floor, <int64_t>(self._limit / 2 if self._probes_left else self._limit))
 
     cdef int note(self, uint64_t now, uint64_t held_ns, bint is_late, int64_t calls) noexcept:
-        """Note the end of a call; `calls` are in progress, including it. 0 ns: its time says nothing."""
+        """Note the end of a call; `calls` are in progress, including it. `held_ns` 0: its duration does not count."""
         if self._began_ns == 0:
             self._began_ns = now
         self._peak = max(self._peak, calls)
@@ -242,7 +242,7 @@ cdef class AdaptiveLimit:
         return self._times[count // 2]
 
     cdef uint64_t _shortest(self, uint64_t now, uint64_t median) noexcept:
-        """Return the shortest median of the last seconds, including this one; measure anew once it is too old."""
+        """Return the shortest median of the last seconds, including this one. Measure it anew once it is too old."""
         cdef uint64_t second = now // SECOND_NS, before = 0, shortest = median
         cdef int index, passed
         if self._second == 0:
@@ -261,14 +261,14 @@ cdef class AdaptiveLimit:
                 shortest = min(shortest, self._least[index])
         if before and shortest > before and self._limit > <double>self._floor and not self._probes_left:
             self._probes_left = PROBE_WINDOWS
-            # Times measured under load say nothing about an idle server.
+            # Durations measured under load say nothing about an idle server.
             memset(self._least, 0, sizeof(self._least))
         return shortest
 
     cdef int _move(self, double shortest, double median) noexcept:
         cdef double gradient = min(1.0, max(0.5, TOLERANCE * shortest / median))
         cdef double wanted = gradient * self._limit + sqrt(self._limit)
-        # With fewer calls than this it is unknown whether more would do well.
+        # So few calls do not show whether the server could handle more than the limit.
         if wanted <= self._limit or 2 * self._peak >= <int64_t>self._limit:
             self._limit = (1 - SMOOTHING) * self._limit + SMOOTHING * wanted
         return 0
@@ -298,7 +298,7 @@ cdef class RateLimiter:
 
         Sheddable calls may not use the last quarter of the bucket.
         """
-        # A clock of another processor may be a little behind.
+        # The clock of another processor may be a little behind.
         cdef int64_t ticks = <int64_t>((max(now, self._base_ns) - self._base_ns) * TICKS)
         cdef Py_ssize_t place = self.table.find(key, ticks)
         cdef int64_t full_at, after, most = self._capacity - (self._reserve if is_sheddable else 0)
@@ -313,7 +313,7 @@ cdef class RateLimiter:
                 return 0
 
     cdef int give_back(self) noexcept:
-        """Undo the last `take` that succeeded."""
+        """Undo the last successful `take`."""
         add_word(&self.table.words[self._last], -self._token)
         return 0
 
@@ -342,7 +342,7 @@ cdef class ConcurrencyLimiter:
         return self.pause()
 
     cdef Py_ssize_t enter(self, uint64_t key, bint is_sheddable) noexcept:
-        """Count a call; return the place to leave, or -1 if the limit is reached.
+        """Count a call; return the place to free at its end, or -1 if the limit is reached.
 
         Sheddable calls may not use the last quarter of the limit.
         """
@@ -362,14 +362,14 @@ cdef class ConcurrencyLimiter:
             if self.table.is_full():
                 self.table.forget(place)
             else:
-                # Should the table be full later, a sweep finds this place.
+                # If the table is full later, a sweep finds this place.
                 self.table.sweep_at = 0
         if end != END_UNSTARTED and held_ns:
             self.mean_ns += (held_ns >> MEAN_BITS) - (self.mean_ns >> MEAN_BITS) if self.mean_ns else held_ns
         return 0
 
     cdef uint64_t pause(self) noexcept:
-        """Return the time that a refused caller should wait: the average time of a call."""
+        """Return how long a refused caller should wait, in nanoseconds: the mean time of a call."""
         if not self.mean_ns:
             return FIRST_PAUSE_NS
         return min(max(self.mean_ns, SHORTEST_PAUSE_NS), LONGEST_PAUSE_NS)

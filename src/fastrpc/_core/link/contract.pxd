@@ -9,25 +9,26 @@ from fastrpc._core.payload.marshal cimport Marshal
 
 
 cdef struct Facts:
-    # Whether a call is under way; whether an incomplete message is waited for.
+    # Whether a call is under way; whether a message has arrived in part.
     bint is_busy
     bint is_receiving
-    # Of that message: its begin, the instant of its last byte, and the received bytes.
+    # The incomplete message: the instants of its first and of its last byte, and the number of bytes received.
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received
-    # Of the incomplete message: its begin, the instant of its last byte, and the received bytes.
+    # The bytes of output that the peer has not received; the part of them that waits in the wire for the peer's credit.
     int64_t unsent
     int64_t parked
 
 
 cdef class Outcomes:
-    # The end of a call: its result, its failure, or its refusal; `is_faulty`: a retry would fail as well.
+    # The end of a call: its result, its failure, or its refusal. `is_faulty`: the call itself is wrong, a retry fails
+    # too.
     cdef int answer(self, Call call, bytes payload) except -1
     cdef int fail(self, Call call, Failure failure) except -1
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1
 
-    # The call goes on in a later turn; a one-way call is over; whether a failure can still be sent for a call.
+    # The call continues in a later turn; a one-way call has ended; whether a failure can still be sent for a call.
     cdef int hold(self, Call call) except -1
     cdef int release(self, Call call) except -1
     cdef bint is_unanswered(self, Call call) except -1
@@ -37,7 +38,7 @@ cdef class Outcomes:
 
 
 cdef class Placing:
-    # Long payloads: a socket writes them into their final memory.
+    # Long payloads, which a socket writes into their final memory.
     cdef char* place(self, Py_ssize_t* room) except? NULL
     cdef int placed(self, Py_ssize_t size) except -1
     cdef object owner(self)
@@ -45,7 +46,8 @@ cdef class Placing:
 
 
 cdef class Dialect:
-    # The words of a protocol for a call: error texts, the form of details, and the compressor of its answer.
+    # The texts and numbers that a protocol writes for a call: error texts, the form of details, the compressor of the
+    # answer.
     cdef str unknown_method(self, Call call, str method, object services)
     cdef str unknown_codec(self, Call call)
     cdef str unknown_compressor(self, Call call)
@@ -66,7 +68,7 @@ cdef class Forms:
 
 
 cdef class Handling:
-    # Calls that stand for more than one message each way.
+    # Calls that consist of more than one message each way.
     cdef object form_of(self, Call call)
     cdef int note_mistakes(self, Call call, bytes payload, str first) except -1
     cdef int hold(self, Call call) except -1
@@ -82,19 +84,19 @@ cdef class Assembling:
 
 
 cdef class Pushing:
-    # One-way calls of ours to the peer.
+    # One-way calls from this side to the peer.
     cdef int push(self, Engine link, Call call) except -1
 
 
 cdef class Flow:
-    # Messages of streams, out of handlers.
+    # Messages that handlers send.
     cdef int head(self, Call call, bytes metadata) except -1
     cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1
     cdef bint is_full(self, Call call) noexcept
     cdef int await_turn(self, Call call) except -1
     cdef int room(self) except -1
 
-    # Messages of streams, to handlers.
+    # Messages that handlers receive.
     cdef int taken(self, Call call, Py_ssize_t cost) except -1
     cdef int reader(self, Call call, bint waits) except -1
     cdef int end_early(self, Call call) except -1
@@ -113,14 +115,14 @@ cdef class ContractGroups:
 
 
 cdef class Goodbye:
-    # The goodbye of a connection.
+    # The announcement that the connection ends.
     cdef int drain(self, str text) except -1
     cdef bint is_told(self) except -1
     cdef int say(self, int reason, str text) except -1
 
 
 cdef class Backlog:
-    # Output that waits in the wire.
+    # Output that waits in the wire for credit or for its turn.
     cdef bint pump(self) except -1
     cdef int rest(self) noexcept
     cdef int turn_over(self) except -1
@@ -131,18 +133,18 @@ cdef class Backlog:
 
 cdef class Wire:
     cdef:
-        # Set before a link holds the wire. The name of the protocol; whether payloads are values, not arrays of
+        # Set before a link holds the wire: the name of the protocol; whether payloads are values, not arrays of
         # arguments; whether a call that is refused as unauthenticated ends the connection.
         readonly str protocol
         readonly bint takes_values
         readonly bint closes_on_refusal
 
-        # Whether the connection outlasts the end of the peer's input; whether no request can begin like HTTP, so that
+        # Whether the connection survives the end of the peer's input; whether no request can begin like HTTP, so that
         # the first bytes show an HTTP client.
         readonly bint outlasts_input
         readonly bint excludes_http
 
-        # Interfaces that a protocol implements completely, or lacks: None.
+        # Interfaces that a protocol implements completely; None if it does not have one.
         readonly Placing placing
         readonly Dialect dialect
         readonly Forms forms
@@ -170,5 +172,5 @@ cdef class Wire:
     cdef int forgive(self, uint64_t late) except -1
 
 
-# The error of a method that a class leaves out.
+# Return the error for a method that a class does not implement.
 cdef object lacking(object part, str method)

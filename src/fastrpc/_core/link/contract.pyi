@@ -3,13 +3,13 @@ from collections.abc import Collection
 from fastrpc._core.calls.call import Call
 
 class Outcomes:
-    """The outcomes of calls, which their connection sends."""
+    """Sends the outcomes of calls on their connection."""
 
 class Placing:
     """Long payloads, received into their final memory."""
 
 class Dialect:
-    """The words of a protocol for a call."""
+    """The texts and numbers that a protocol writes for a call: error texts, details, compressors."""
 
     def text_for_method(self, call: Call, method: str, services: Collection[str] | None) -> str | None:
         """Return the error text for an unknown method; None: the text of the dispatcher.
@@ -19,10 +19,10 @@ class Dialect:
         """
 
     def text_for_codec(self, call: Call) -> str | None:
-        """Return the error text for a codec that is not taken; None: the text of the dispatcher."""
+        """Return the error text for an unsupported codec; None: use the text of the dispatcher."""
 
     def text_for_compressor(self, call: Call) -> str | None:
-        """Return the error text for a compressor that is not taken; None: the text of the dispatcher."""
+        """Return the error text for an unsupported compressor; None: use the text of the dispatcher."""
 
     def status_of_corrupt(self, call: Call) -> int:
         """Return the status for a request, or a message of its stream, that cannot be decompressed."""
@@ -40,7 +40,7 @@ class Assembling:
     """Several requests that arrive in parts at the same time, each with a sender to judge."""
 
 class Pushing:
-    """One-way calls of ours, which are messages of its server for the peer."""
+    """One-way calls from the server to its peer."""
 
 class Flow:
     """Streams of messages: each side sends at the pace of its reader."""
@@ -53,13 +53,13 @@ class ContractGroups:
         """The words of the call's protocol."""
 
 class Goodbye:
-    """Send the reason by which the peer learns that the connection ends."""
+    """Announces the end of the connection and its reason to the peer."""
 
 class Backlog:
     """Output that waits in the wire, for credit of the peer or for its turn."""
 
 class Wire:
-    """A protocol on one connection: requests from bytes, bytes from outcomes."""
+    """A protocol on one connection: it parses requests and writes outcomes."""
 
     @property
     def protocol(self) -> str:

@@ -1,4 +1,4 @@
-"""The answer to a call that failed, as each protocol writes it."""
+"""The answer to a failed call, before a protocol encodes it."""
 
 cimport cython
 
@@ -7,7 +7,7 @@ from fastrpc._core.base.sound_text cimport sound_text
 
 @cython.final
 cdef class Failure:
-    """The answer to a call that failed."""
+    """The answer to a failed call."""
 
     def __init__(
         self, int status, text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True, goes_on=False

@@ -1,1 +1,1 @@
-"""The parts that connections of one loop share: receive buffer, timers, turns, tasks that start at once, spinning."""
+"""Parts that the connections of one loop share: receive buffer, timers, turns, immediately started tasks, spinning."""

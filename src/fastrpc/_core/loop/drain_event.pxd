@@ -1,1 +1,1 @@
-"""A subclass of `asyncio.Event`, so a class of Python: it has nothing for other modules of C."""
+"""Declares nothing: `DrainEvent` is a Python class, as it derives from `asyncio.Event`."""

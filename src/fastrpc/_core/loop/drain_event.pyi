@@ -2,17 +2,17 @@ import asyncio
 from collections.abc import Callable
 
 class DrainEvent(asyncio.Event):
-    """The event of a connection that drains.
+    """An event that is set when a connection drains.
 
-    The event calls functions without a task for each function; a watch would need these tasks.
+    It can also call functions, so that a function needs no task that waits for the event.
     """
 
     def __init__(self) -> None: ...
     def notify(self, function: Callable[[], None]) -> None:
-        """Call a function, without arguments, when the event is set; at once if it is set already."""
+        """Call a function without arguments when the event is set; immediately if it is already set."""
 
     def forget(self, function: Callable[[], None]) -> None:
-        """Do not call a function any more."""
+        """No longer call a function."""
 
     def set(self) -> None:
         """Set the event, and call the functions; the error of one is logged."""

@@ -9,9 +9,9 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class DrainEvent(asyncio.Event):
-    """The event of a connection that drains.
+    """An event that is set when a connection drains.
 
-    The event calls functions without a task for each function; a watch would need these tasks.
+    It can also call functions, so that a function needs no task that waits for the event.
     """
 
     def __init__(self):
@@ -19,14 +19,14 @@ class DrainEvent(asyncio.Event):
         self._functions = {}
 
     def notify(self, function):
-        """Call a function, without arguments, when the event is set; at once if it is set already."""
+        """Call a function without arguments when the event is set; immediately if it is already set."""
         if self.is_set():
             function()
         else:
             self._functions[function] = None
 
     def forget(self, function):
-        """Do not call a function any more."""
+        """No longer call a function."""
         self._functions.pop(function, None)
 
     def set(self):
@@ -37,5 +37,5 @@ class DrainEvent(asyncio.Event):
                 with contained("a function that waits for the drain"):
                     function()
             except Exception:
-                # The others are called nevertheless, and the connection drains.
+                # The other functions are called nevertheless, and the connection drains.
                 logger.exception("a function that waits for the drain of a connection failed")

@@ -21,17 +21,17 @@ cdef enum:
 
 cdef class HandlerTask:
     cdef:
-        # For the whole life of the object.
+        # Constant for the life of the object.
         readonly object _loop
         object _registration             # asyncio's weak reference to this task; held, to keep its address
         object __weakref__
 
-        # How the coroutine ended, for the subclass: both None before, at most one of them not None after. A cancelled
-        # task has its CancelledError in `error`.
+        # How the coroutine ended, for the subclass. Both are None before the end; after it, at most one is not None.
+        # The CancelledError of a cancelled task is in `error`.
         object value
         object error                     # BaseException or None
 
-        # The coroutine, the future it awaits and its cancellations. None, 0 and False in an idle task.
+        # The coroutine, the future it awaits, and its cancellations. In an idle task these are None, 0 or False.
         readonly object _coro
         readonly object _context         # contextvars.Context
         readonly object _fut_waiter      # the future whose end calls _wakeup(), or None
@@ -41,14 +41,14 @@ cdef class HandlerTask:
         object _error_traceback          # of `error` as it left the coroutine; result() restores it
         bint _is_error_taken             # the CancelledError in `error` was handed out
 
-        # State set from outside. None, False and empty in an idle task, _log_destroy_pending True.
+        # State set from outside. In an idle task it is None, False or empty, and _log_destroy_pending is True.
         readonly list _callbacks         # of (callback, context), or None
         public bint _asyncio_future_blocking
         public bint _log_destroy_pending
         object _name                     # str, or None until first use
         dict __dict__                    # attributes set from outside
 
-        # IDLE -> PENDING by begin(), -> FINISHED or CANCELLED by the last step, -> IDLE by rearm().
+        # IDLE -> PENDING in begin(), -> FINISHED or CANCELLED in the last step, -> IDLE in rearm().
         int _phase
 
     cdef int begin(self, object coroutine, object context) except -1

@@ -1,19 +1,19 @@
 # cython: auto_pickle=False
-"""Reusable tasks that start at once, and cost nothing while a handler does not suspend.
+"""Reusable tasks that start immediately, and cost nothing while a handler does not suspend.
 
 `asyncio.create_task` makes a task, a context and a handle per coroutine and runs the first step one loop turn later.
 `HandlerTask.begin` runs the first step now; the object already is the loop's current task, so `asyncio.timeout`,
 `TaskGroup`, anyio and aiohttp work before the first suspension too, on every Python from 3.11. Then the loop steps the
-same object as it steps an `asyncio.Task`: the rules and messages below follow `task_step_impl` in CPython's
+same object as it steps an `asyncio.Task`: rules and messages follow `task_step_impl` in CPython's
 Modules/_asynciomodule.c.
 
-    HandlerTask       begin(), the hooks, and the parts of asyncio.Task in common use
+    HandlerTask       begin(), the hooks, and the commonly used parts of asyncio.Task
       ServerTask      runs the handler of a served call (serving.handler_runner)
     TaskPool          idle tasks of one loop (loop_state)
 
-Where a HandlerTask differs from asyncio.Task, on purpose:
+A HandlerTask differs from asyncio.Task on purpose:
 
-- An unretrieved exception is not logged: the owner of the task always takes it.
+- An unretrieved exception is not logged: the owner of the task always retrieves it.
 - When the wake-up cannot be arranged (closed loop, an awaitable that raises) the coroutine is closed and the
   task ends with that error; an asyncio.Task would stay pending for ever.
 - SystemExit ends the task like any other exception and does not leave the loop: a handler cannot end its server.
@@ -43,7 +43,7 @@ cdef extern from "Python.h":
         PYGEN_ERROR
         PYGEN_NEXT
     const int PY_VERSION_HEX
-    # Leaves the raised exception set: take_raised() fetches it, so no traceback entry of ours is added.
+    # Leaves the exception set: take_raised() fetches it, so that no traceback entry is added here.
     PySendResult PyIter_Send(object coroutine, object value, PyObject** produced) noexcept
     PyObject* PyObject_CallMethodNoArgs(object owner, object name) noexcept
     PyObject* PyObject_CallMethodOneArg(object owner, object name, object argument) noexcept
@@ -82,7 +82,7 @@ cdef extern from *:
 cdef object enter_task = tasks._enter_task
 cdef object leave_task = tasks._leave_task
 
-# Since 3.13 a task whose last cancel request is withdrawn before its delivery is not cancelled at all.
+# Since 3.13 a task is not cancelled if its last cancel request is withdrawn before delivery.
 cdef bint WITHDRAWN_CANCEL_IS_DROPPED = PY_VERSION_HEX >= 0x030D0000
 
 
@@ -91,7 +91,7 @@ cdef bint is_coroutine(object value) except -1:
 
 
 cdef inline object owned(PyObject* reference):
-    # Takes over a reference that a C call handed out.
+    # Takes over a new reference from a C call.
     value = <object>reference
     Py_DECREF(value)
     return value
@@ -101,8 +101,8 @@ cdef class HandlerTask:
     def __cinit__(self, loop, *_arguments, **_options):
         self._loop = loop
         self._log_destroy_pending = True
-        # The object registers once, not per call: while it is idle, done() hides it from all_tasks(). The registry of
-        # asyncio (a WeakSet on 3.11 to 3.14) holds one weak reference, which is now the newest one.
+        # The object is registered once, not for each call: while it is idle, done() hides it from all_tasks(). The
+        # registry of asyncio (a WeakSet on 3.11 to 3.14) holds one weak reference, which is now the newest one.
         tasks._register_task(self)
         cdef PyObject* registration = first_weakref(self)
         if registration != NULL:
@@ -151,8 +151,8 @@ cdef class HandlerTask:
         finally:
             Py_DECREF(self)
 
-    # For handlers that are begun one after the other in one callback: become_current() once, step_as_current() for each
-    # while this very task is reusable, stop_being_current() before anything else runs.
+    # To start several handlers in one callback: become_current() once, step_as_current() for each while this task is
+    # reusable, stop_being_current() before anything else runs.
 
     cdef int become_current(self) except -1:
         # Make this idle task the loop's current one.
@@ -163,8 +163,8 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int step_as_current(self, object coroutine, object context) except -1:
-        # As begin(), for a coroutine and an idle task. The task is the current one before and after. The caller
-        # holds all three. KeyboardInterrupt stays in `error` like any other.
+        # Like begin(), for a coroutine and an idle task. This task is current before and after. The caller holds all
+        # three arguments. KeyboardInterrupt stays in `error` like any other exception.
         cdef int ended
         if self._phase != IDLE:
             raise InvalidStateError(f"step_as_current() needs a new or rearmed task, not {self!r}")
@@ -180,24 +180,24 @@ cdef class HandlerTask:
         return ended
 
     cdef int finished(self) except -1:
-        # Called once when a task ended after a suspension, with no task current. The current context still
-        # belongs to the ended call: copied for another call, it would carry variables over.
+        # Called once when a task has ended after a suspension, with no task current. The current context still belongs
+        # to the ended call: a copy of it would carry variables into another call.
         return 0
 
     cdef int held_loop(self, uint64_t nanoseconds) except -1:
-        # Called when a step after the first took longer than LONG_STEP_NS, before finished().
+        # Called before finished() if a step other than the first took longer than LONG_STEP_NS.
         return 0
 
     cdef bint is_deferred(self, object error) except -1:
-        # Called when the loop wakes a task. True: the subclass keeps it, and calls resume(error) in a later turn.
+        # Called when the loop wakes a task. True: the subclass keeps the task and calls resume(error) in a later turn.
         return False
 
     cdef object make_name(self):
-        # Called for the name of a task without a name.
+        # Called for the name of an unnamed task.
         return "rpc"
 
     cdef void rearm(self) noexcept:
-        # Forgets the ended call: begin() may follow. A subclass clears its own fields and calls this.
+        # Forgets the ended call, so that begin() may follow. A subclass clears its own fields and calls this.
         if self._phase == PENDING:
             return
         self.value = None
@@ -218,8 +218,8 @@ cdef class HandlerTask:
 
     cdef bint is_reusable(self, Py_ssize_t references=1) noexcept:
         # Whether there are no references beyond the caller's, and no state that would leak into the next call. A
-        # foreign weak reference may be the key of this call's state: anyio keeps its cancel scopes so. Attributes
-        # set from outside belong to this call as well.
+        # foreign weak reference may be the key of this call's state, such as anyio's cancel scopes. Attributes set from
+        # outside belong to this call as well.
         return (
             self._phase != PENDING
             and Py_REFCNT(self) == references
@@ -237,8 +237,8 @@ cdef class HandlerTask:
 
     @cython.binding(False)
     def _wakeup(self, future):
-        # Called by the loop, inside the task's context, once `future` is done. The future's own __await__
-        # gives its value to the coroutine.
+        # Called by the loop, inside the task's context, once `future` is done. The future's __await__ gives its value
+        # to the coroutine.
         cdef PyObject* result = PyObject_CallMethodNoArgs(future, "result")
         if result == NULL:
             self._resume(take_raised())
@@ -252,7 +252,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int resume(self, object error) except -1:
-        # To be called inside the task's context, with no task current.
+        # Must be called inside the task's context, with no task current.
         cdef int ended
         cdef uint64_t began
         if self._phase != PENDING:
@@ -271,14 +271,14 @@ cdef class HandlerTask:
         try:
             self.finished()
         finally:
-            # finished() may have rearmed the task: only the remembered values still belong to this call.
+            # finished() may have rearmed the task: only the saved values still belong to this call.
             if isinstance(error, KeyboardInterrupt):
                 pass_interrupt(self._loop)
         return 1
 
     @cython.final
     cdef int _step_once(self, object error) except -1:
-        # Runs the coroutine to its next suspension (0) or its end (1).
+        # Runs the coroutine to its next suspension (returns 0) or to its end (returns 1).
         cdef PyObject* produced = NULL
         cdef PySendResult outcome
         if self._must_cancel:
@@ -310,7 +310,7 @@ cdef class HandlerTask:
     @cython.final
     cdef int _settle(self, object value) except -1:
         if self._must_cancel:
-            # The task cancelled itself right before it returned.
+            # The task cancelled itself just before it returned.
             self._must_cancel = False
             self.error = self._cancelled_error()
             self._phase = CANCELLED
@@ -336,7 +336,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int _abandon(self, object error) except -1:
-        # The coroutine would never be woken.
+        # Otherwise the coroutine would never be woken.
         try:
             self._coro.close()
         except BaseException as failure:
@@ -358,7 +358,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef object _cancelled_error(self):
-        # The exception that ended the task the first time, as its traceback would grow otherwise.
+        # The exception with its first traceback, which would grow otherwise.
         if self.error is not None and not self._is_error_taken:
             self._is_error_taken = True
             return self.error
@@ -378,7 +378,7 @@ cdef class HandlerTask:
 
     @cython.final
     cdef int _wait_for(self, object awaited) except -1:
-        # Arranges the next step; `awaited` is what the coroutine yielded.
+        # Arranges the next step; `awaited` is the object that the coroutine yielded.
         if awaited is None:
             self._loop.call_soon(self._step, context=self._context)
             return 0
@@ -411,7 +411,7 @@ cdef class HandlerTask:
         if self._phase != PENDING:
             return False
         self._num_cancels_requested += 1
-        # The waiter stays: a task that refuses its cancellation is cancelled again by the next request.
+        # The waiter stays: if the task refuses its cancellation, the next request cancels the waiter again.
         if self._fut_waiter is not None and self._fut_waiter.cancel(msg):
             return True
         self._must_cancel = True
@@ -513,7 +513,7 @@ cdef class HandlerTask:
             return f"<{type(self).__name__} idle>"
         return base_tasks._task_repr(self)
 
-    # ---- attributes that asyncio, anyio and debuggers read beyond the documented methods
+    # ---- attributes that asyncio, anyio and debuggers read besides the documented methods
 
     def _make_cancelled_error(self):
         return self._cancelled_error()
@@ -547,7 +547,7 @@ cdef class HandlerTask:
 
 
 cdef inline int enter(HandlerTask task) except -1:
-    # Borrowed, here and below: the caller holds the task, and the task its loop.
+    # Borrowed, here and below: the caller holds the task, and the task holds its loop.
     cdef PyObject* arguments[2]
     arguments[0] = <PyObject*>task._loop
     arguments[1] = <PyObject*>task

@@ -9,7 +9,7 @@ from fastrpc._core.loop.turns cimport Turns
 
 
 cdef enum:
-    # A loop that ran no tick of the watch for longer than this was blocked: the sockets hold unread bytes.
+    # If no tick of the watch ran for longer than this, the loop was blocked, and the sockets hold unread bytes.
     STALL_NS = 20_000_000
     POOLED_TASKS = 64                    # as many handlers as one read of a busy connection starts
 
@@ -17,12 +17,13 @@ cdef enum:
 @cython.final
 cdef class HeldSockets:
     cdef:
-        # The loop, its callback, and the context of the callback.
+        # The loop, the callback `look`, and the context in which it runs.
         object _loop
         object _look
         object _context
 
-        # The streams whose input is paused, or was until a moment ago; the next check, None without such streams.
+        # The streams whose input is paused, or was paused recently; the timer of the next check, None without such
+        # streams.
         set _owners
         object _handle
 
@@ -36,11 +37,11 @@ cdef class HeldSockets:
 @cython.final
 cdef class TaskPool:
     cdef:
-        # The first _count of POOLED_TASKS places hold idle tasks, the others None; never resized.
+        # The first _count of POOLED_TASKS places hold idle tasks, the others None. The list is never resized.
         list _idle
         Py_ssize_t _count
 
-        # factory(loop) makes a task of the pooled class for the pool's loop.
+        # factory(loop) makes a task of the pooled class for this loop.
         readonly object loop
         object _factory
 
@@ -50,22 +51,22 @@ cdef class TaskPool:
 
 cdef class LoopState(Timed):
     cdef:
-        # The loop of all sessions that share this object.
+        # The loop whose sessions share this object.
         readonly object loop
         object call_soon
         object __weakref__
 
-        # The receive buffer of all connections; a view of the whole block is kept for the common case.
+        # The receive buffer of all connections; a view of the whole buffer, kept for the common case.
         ReadBuffer buffer
         object whole_view
 
-        # All timers of the loop, and the instant of the single loop timer that drives them (0: not armed).
+        # All timers of the loop; the instant of the single loop timer that drives them (0: not armed).
         TimerWheel wheel
         uint64_t armed_ns
         object armed_handle
         object _fire
 
-        # The spinner of the connections that spin; None until the first one.
+        # The spinner of the connections that spin; None until there is one.
         readonly Spinner spinner
 
         # The queue of work that would block the loop for too long.
@@ -74,18 +75,18 @@ cdef class LoopState(Timed):
         # The sockets whose input is held.
         readonly HeldSockets held_sockets
 
-        # The context of timers: a copy of the setter's context would be kept alive until the timer is due.
+        # The context of timers: a copy of the caller's context would stay alive until the timer is due.
         object _context
         bint is_late
 
-        # The stall watch. The loop ran freely at `seen_ns`; a read after `calm_until_ns` comes after a stall (0: no
-        # watch). The ticks continue for a while, and as long as handlers run.
+        # The stall watch. At `seen_ns` the loop was not blocked; a read after `calm_until_ns` comes after a stall (0:
+        # the watch is off). Ticks continue for a while, and as long as handlers run.
         readonly uint64_t calm_until_ns
         readonly uint64_t seen_ns
         uint64_t watched_ns
         readonly Py_ssize_t handlers
 
-        # The delay of the last tick.
+        # The delay of the last tick in nanoseconds.
         uint64_t lag_ns
 
     cdef Spinner shared_spinner(self)

@@ -81,7 +81,7 @@ class LoopState(Timed):
         """Fire the timers that are due; called by the loop."""
 
 def loop_state(loop: AbstractEventLoop) -> LoopState:
-    """Return the state of a loop, made on first use and kept alive by its users."""
+    """Return the state of a loop, created on first use and kept alive by its users."""
 
 def loop_seconds() -> tuple[float, float]:
     """Return the lag of the slowest loop of this process, and the total time that loops were blocked.

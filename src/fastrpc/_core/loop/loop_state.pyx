@@ -1,9 +1,9 @@
 """The state that all connections of one event loop share: receive buffer, timers, stall watch, held sockets.
 
-The handler tasks of a loop wait here, too, in a `TaskPool`.
+The idle handler tasks of a loop are here, too, in a `TaskPool`.
 
-The thread and `loop.is_running()` tell whether a client is used in its own loop. `asyncio.get_running_loop` would call
-`getpid` on Python 3.11, twice a call.
+The thread and `loop.is_running()` show whether a client is used in its own loop. `asyncio.get_running_loop` would call
+`getpid` on Python 3.11, twice for each call.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ cdef extern from "loop/hang_up.h" nogil:
     int look_for_ends "frpc_look_for_ends"(pollfd* entries, size_t count)
 
 cdef extern from "Python.h":
-    # Declared here because cpython.object lets them raise, which a traversal must not.
+    # Declared here because cpython.object lets them raise, which is forbidden during a traversal.
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
     ctypedef int (*inquiry)(PyObject*) noexcept
@@ -43,31 +43,31 @@ cdef extern from "Python.h":
         inquiry tp_clear
 
 cdef enum:
-    # The bytes that the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
+    # The bytes that transports read in one call (uvloop: 256,000 bytes), and room for the largest head.
     READ_BLOCK = 393_216
-    # The interval of the watch's ticks, and how long they continue when no handler runs.
+    # The interval of the watch's ticks; the time for which they continue when no handler runs.
     TICK_NS = 10_000_000
     QUIET_NS = 1_000_000_000
     # A tick that is late by this much shows that the loop is busy.
     LATE_TICK_NS = 1_000_000
-    # The time by which a timer is armed later than it is due, see `_arm`.
+    # A timer is armed this much later than it is due, see `_arm`.
     ARMED_NS = 1_000_000
 
-# A longer pause is not watched: seconds.
+# Longest sleep in seconds that is checked against the clock.
 cdef double LONGEST_SLEEP = 1e9
 
 # Seconds between two checks of the held sockets.
 cdef double LOOK_SECONDS = 1.0
 
-# The time of the stalls of all loops of this process.
+# The total time for which loops of this process were blocked.
 cdef uint64_t blocked_ns = 0
 
-# id(loop) -> LoopState. Weak on the state, which holds its loop: an unused loop can be collected.
+# id(loop) -> LoopState. The reference is weak, as the state holds its loop: an unused loop can be collected.
 states = weakref.WeakValueDictionary()
 
 
 cpdef LoopState loop_state(object loop):
-    """Return the state of a loop, made on first use and kept alive by its users."""
+    """Return the state of a loop, created on first use and kept alive by its users."""
     cdef LoopState found = states.get(id(loop))
     if found is None or found.loop is not loop:
         found = LoopState(loop)
@@ -83,7 +83,7 @@ def loop_seconds():
         state = <LoopState>each
         late = state.lag_ns
         if state.calm_until_ns:
-            # A tick that is due counts, too: only it shows a loop that is blocked now.
+            # An overdue tick counts, too: only it shows a loop that is blocked now.
             late = max(late, now - min(now, state.seen_ns + TICK_NS + ARMED_NS))
         worst = max(worst, late)
     return worst * 1e-9, blocked_ns * 1e-9
@@ -122,7 +122,7 @@ cdef class LoopState(Timed):
 
     @property
     def live_timers(self):
-        """Running timers, without the stall watch's own."""
+        """The number of running timers, without the stall watch's timer."""
         return self.wheel.live - (self.timer.next is not NULL)
 
     cdef Spinner shared_spinner(self):
@@ -131,7 +131,7 @@ cdef class LoopState(Timed):
         return self.spinner
 
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1:
-        """Wake `owner` at an instant of the monotonic clock, or soon after; moves a timer that runs."""
+        """Wake `owner` at an instant of the monotonic clock, or soon after; move the timer if it already runs."""
         if owner.timer.next is NULL:
             Py_INCREF(owner)
             owner.timer.owner = <void*>owner
@@ -153,7 +153,8 @@ cdef class LoopState(Timed):
             self.armed_ns = 0
         # A millisecond later than the tick: a timer that fires early would find nothing due and fire again.
         self.armed_handle = self.loop.call_at(due_ns / 1e9 + 0.001, self._fire, context=self._context)
-        # Only after the call: set before a call that fails, in a wrong thread for example, it would block all timers.
+        # Set after the call: if the call failed, such as in a wrong thread, a value set before it would block all
+        # timers.
         self.armed_ns = due_ns
         return 0
 
@@ -162,7 +163,7 @@ cdef class LoopState(Timed):
         cdef Timed owner
         cdef uint64_t due_ns, now = now_ns()
         if now > self.armed_ns + STALL_NS and not self.is_late:
-            # Answers and PINGs may be unread: a timer must not fire before the sockets were read.
+            # Answers and PINGs may be unread: no timer may fire before the sockets are read.
             self.is_late = True
             self.call_soon(self.call_soon, self._fire)
             return
@@ -201,7 +202,7 @@ cdef class LoopState(Timed):
         return self.start_timer(self, now + TICK_NS)
 
     cdef int on_timer(self) except -1:
-        """Note that the loop runs; after a stall `fire` has first let the sockets be read."""
+        """Note that the loop runs. After a stall, `fire` has let the sockets be read first."""
         global blocked_ns
         cdef uint64_t now = now_ns()
         self.lag_ns = now - min(now, self.seen_ns + TICK_NS + ARMED_NS)
@@ -217,9 +218,9 @@ cdef class LoopState(Timed):
         return self._tick(now)
 
 
-# Cython visits only declared Python objects, but the wheel's references to the owners of timers are in C lists. So
-# the type's two collector slots are replaced, as in call_table. Otherwise the connections of a loop that was closed
-# before them, and their sockets, would never be collected.
+# Cython visits only declared Python objects, but the wheel refers to the owners of timers from C lists. Therefore the
+# type's two collector slots are replaced, as in call_table. Otherwise the connections of a loop that was closed before
+# them would never be collected, nor their sockets.
 cdef traverseproc generated_traverse
 cdef inquiry generated_clear
 
@@ -284,7 +285,7 @@ async def slept(seconds):
         await asyncio.sleep(seconds)
         return
     until = now_ns() + <uint64_t>(<double>seconds * 1e9)
-    # uvloop counts whole milliseconds from the start of its turn: its timers may be early.
+    # uvloop counts whole milliseconds from the start of its turn, so its timers may be early.
     while True:
         await asyncio.sleep(seconds)
         now = now_ns()
@@ -300,20 +301,20 @@ cdef str loop_label(loop):
 
 @cython.final
 cdef class HeldSockets:
-    """The sockets of one loop whose input is held, checked once a second for a lost peer.
+    """The sockets of one loop whose input is held, checked once a second for a disconnected peer.
 
-    A connection that is not read, because its stream has a full window or its peer takes no answers, does not notice
-    the end of its peer: the FIN or the reset lies after unread bytes, where neither a read nor MSG_PEEK shows it.
-    `poll` does. One call checks all of them, so that thousands cost a millisecond a second.
+    A connection may not be read because its stream's window is full or its peer receives no answers. It does not notice
+    that its peer disconnects: the FIN or the reset lies behind unread bytes, where neither a read nor MSG_PEEK shows
+    it. `poll` does. One call checks all held sockets: thousands of them take a millisecond a second.
 
     A peer that vanished without a FIN or a reset is detected by the system's keepalive (`transports/tcp`), whose error
-    arrives here.
+    `poll` reports as well.
     """
 
     def __cinit__(self, loop):
         self._loop = loop
         self._look = self.look
-        # Otherwise each check would keep the context of the first stream that was held.
+        # A separate context: otherwise each check would keep the context of the first held stream.
         self._context = contextvars.Context()
         self._owners = set()
 
@@ -321,12 +322,12 @@ cdef class HeldSockets:
         return len(self._owners)
 
     cdef int add(self, Timed owner) except -1:
-        """Watch a stream until its `held_descriptor` is -1, or it is dropped."""
+        """Watch a stream until its `held_descriptor` is -1 or it is dropped."""
         self._owners.add(owner)
         return self._schedule() if self._handle is None else 0
 
     cdef int drop(self, Timed owner) except -1:
-        """Watch a stream no longer: its socket is about to be closed."""
+        """Stop watching a stream: its socket is about to be closed."""
         self._owners.discard(owner)
         return 0
 
@@ -374,7 +375,7 @@ cdef class HeldSockets:
             return owner.held_descriptor()
         except Exception as error:
             # The other streams are checked nevertheless.
-            self._loop.call_exception_handler({"message": f"{owner!r} does not tell its socket", "exception": error})
+            self._loop.call_exception_handler({"message": f"{owner!r} did not return its socket", "exception": error})
             return -1
 
     cdef int _tell(self, Timed owner, bint is_reset) except -1:
@@ -382,13 +383,13 @@ cdef class HeldSockets:
             owner.on_hang_up(is_reset)
         except Exception as error:
             # The other streams are notified nevertheless.
-            self._loop.call_exception_handler({"message": f"{owner!r} cannot end with its peer", "exception": error})
+            self._loop.call_exception_handler({"message": f"{owner!r} failed after its peer left", "exception": error})
         return 0
 
 
 @cython.final
 cdef class TaskPool:
-    """Idle handler tasks, kept for the next calls: to make a task takes longer than most handlers."""
+    """Idle handler tasks, kept for the next calls: creating a task takes longer than most handlers."""
 
     def __init__(self, loop, factory=HandlerTask):
         self.loop = loop
@@ -399,7 +400,7 @@ cdef class TaskPool:
         return self._count
 
     cpdef HandlerTask acquire(self):
-        # A variable that still holds a released task keeps that task from being found.
+        # The variable must not keep a released task: a second reference makes a task not reusable.
         cdef HandlerTask task
         while self._count:
             self._count -= 1
@@ -411,14 +412,14 @@ cdef class TaskPool:
 
     cpdef bint release(self, HandlerTask task) except -1:
         # The caller has one reference and forgets the task now. Inside finished() the bound method that the loop calls
-        # has it, so the caller drops its own before. A broken future could keep that method and wake the next call with
-        # it: therefore acquire() checks again.
+        # holds the task, so the caller drops its own reference first. A broken future could keep that method and wake
+        # the next call with it; therefore acquire() checks again.
         if task._phase == PENDING:
             raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
         if task._loop is not self.loop or not task.is_reusable():
             return False
         task.rearm()
-        # Checked after rearm(): the objects that it released may have run code that used this pool.
+        # Checked after rearm(), which may have released objects whose finalizers used this pool.
         if self._count == POOLED_TASKS:
             return False
         self._idle[self._count] = task

@@ -1,4 +1,4 @@
-"""The polls of a loop: their instants, spinning in their place, the bell by which threads wake them."""
+"""Polls of a loop: when they returned, spinning instead of them, and the bell by which threads wake a loop."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -8,20 +8,20 @@ from fastrpc._core.base.timer_wheel cimport Timed
 
 cdef class PollClock:
     cdef:
-        # The loop, and whether its callbacks run between its poll and the reads that it reports (asyncio), not before
-        # the poll.
+        # The loop and its callbacks. `polls_first`: callbacks run between a poll and the reads that it reports
+        # (asyncio), not before the poll.
         object _loop
         object _mark
         object _context
         bint polls_first
 
-        # Whether a callback marks the beginning of the next turn. Until it runs, everything that is read was reported by
-        # one poll, which did not sleep. `_turns_left` further turns are marked, although they are short.
+        # Whether a callback marks the start of the next turn. Until it runs, all sockets that are read were reported by
+        # one poll, which did not sleep. `_turns_left` further turns are marked even if they are short.
         readonly bint is_armed
         int _turns_left
 
-        # A socket that this turn's poll reported, and that was watched before, was known to be empty at `before_ns`;
-        # the poll returned at `polled_ns`, 0: unknown so far.
+        # A socket that this turn's poll reported, and that was watched before, was known to be empty at `before_ns`.
+        # The poll returned at `polled_ns`; 0: unknown so far.
         readonly uint64_t before_ns
         uint64_t polled_ns
 
@@ -32,7 +32,7 @@ cdef class PollClock:
     cdef int worked(self, uint64_t since, bint is_read) except -1
     cdef int _schedule(self) except -1
 
-    # Return the instant at which sockets that are read at `now` were last known to be empty, as far as polls show.
+    # Return the last instant at which polls showed that a socket, read at `now`, was empty.
     cdef inline uint64_t dated(self, uint64_t now) noexcept:
         if self.polled_ns == 0:
             self.polled_ns = now
@@ -41,13 +41,14 @@ cdef class PollClock:
 
 cdef class Spinner:
     cdef:
-        # The loop it keeps awake, and the callback it schedules there.
+        # The loop that it keeps awake, and the callback that it schedules there.
         object loop
         object _call_soon
         object _tick
         object _context
 
-        # Until when it spins, 0 = not at all; whether the next round is scheduled; rounds so far.
+        # The instant until which it spins, 0 = not at all; whether the next round is scheduled; the number of rounds so
+        # far.
         uint64_t until_ns
         readonly bint is_armed
         readonly uint64_t rounds
@@ -56,7 +57,7 @@ cdef class Spinner:
         readonly Py_ssize_t sessions
         # The last busy connection.
         Timed last
-        # A connection has a callback in the loop's queue, which polling the socket would delay.
+        # Whether a connection has a callback in the loop's queue, which polling the socket would delay.
         bint has_waiting
 
     cdef int join(self) except -1
@@ -68,7 +69,7 @@ cdef class Spinner:
 @cython.final
 cdef class Bell:
     cdef:
-        # Own descriptors, open until deallocation; the same descriptor twice if the system has eventfd.
+        # Descriptors owned by this object, open until deallocation; both are the same if the system has eventfd.
         readonly int descriptor
         int _write_descriptor
 
@@ -76,5 +77,5 @@ cdef class Bell:
 @cython.final
 cdef class ThreadGate:
     cdef:
-        # Owned; held except between `open` and the end of the `wait` that it ends.
+        # Owned. Held except between `open` and the end of the `wait` that it releases.
         void* _lock

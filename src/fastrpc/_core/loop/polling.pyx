@@ -1,31 +1,30 @@
-"""The polls of a loop: the instants at which they returned, spinning instead of them, the bell by which threads end
-them.
+"""Polls of a loop: when they returned, spinning instead of them, and the bell by which threads wake a loop.
 
-**PollClock** finds the instants from those that callbacks can observe::
+**PollClock** derives the instants at which polls returned from instants at which callbacks run::
 
     asyncio   poll ─ mark ─ other callbacks ─ reads ──► poll ─ mark ─ …
     uvloop    mark ─ other callbacks ─ poll ─ reads ──► mark ─ other callbacks ─ poll ─ …
 
-A poll reports every watched socket that holds bytes. So bytes that are read in one turn came after the poll of the turn
-before, unless that poll reported the socket, too. No loop reports the return of its poll, but a scheduled callback runs
-at the beginning of the next turn, and in between the loop does not sleep. This mark is set only where a turn takes
-long: it costs a round of the loop, and in short turns nothing waits for long. Without marks, bytes are dated when they
-are read, as if the loop had slept until then. If an instant is uncertain, the later bound counts: nothing is
-dated before a moment at which its socket was empty.
+A poll reports every watched socket that holds bytes. So bytes that are read in one turn arrived after the previous
+turn's poll, unless that poll reported the socket, too. No loop reports when its poll returns, but a scheduled callback,
+the mark, runs at the start of the next turn, and until then the loop does not sleep. Marks are set only for long turns:
+they cost a round of the loop, and in short turns nothing waits for long. Without marks, bytes are dated when they are
+read, as if the loop had slept until then. If an instant is uncertain, the later bound counts: nothing is dated before
+an instant at which its socket was empty.
 
-**Spinner**: for a while after the last activity a loop polls instead of sleeping. Waking a sleeping process takes some
-40 microseconds, more than all other costs of a small call. A callback that reschedules itself keeps the loop's poll from
+**Spinner** lets a loop poll instead of sleep for a while after the last activity. Waking a sleeping process takes some
+40 microseconds, longer than the rest of a small call. A callback that reschedules itself keeps the loop's poll from
 waiting, and stops after enough time without activity.
 
 One callback serves all connections of the loop. It polls the socket of the last busy connection itself, a few times
-with the GIL released: the loop's poll, the transport's callback and its queue cost more than the engine. Compared with
-the spinning C echo in one run, a single call in flight took 1.75 times as long over the transports and 1.4 to 1.6 times
-directly.
+with the GIL released: the loop's poll, the transport's callback and its queue cost more than the engine. A single call
+in flight took 1.75 times as long as the spinning C echo over the transports, and 1.4 to 1.6 times as long directly, in
+the same run.
 
-The number of cores of the machine decides whether spinning is allowed, not the cores of this process. A process bound to
-one core may occupy it, as its peer runs elsewhere. On a single core, spinning keeps the peer from answering.
+Spinning is allowed if the machine, not only this process, has several cores: a process bound to one core may occupy it,
+as its peer runs elsewhere. On a machine with one core, spinning keeps the peer from answering.
 
-**Bell** and **ThreadGate** let threads wake a loop, and a loop let a thread go on.
+With **Bell** a thread wakes a loop; with **ThreadGate** a loop lets a waiting thread continue.
 """
 
 import asyncio
@@ -47,7 +46,7 @@ from cpython.pythread cimport (
 
 from fastrpc._core.base.wire cimport now_ns
 
-# The length from which on a turn is marked.
+# A turn that takes at least this long is marked.
 cdef uint64_t LONG_NS = 1_000_000
 
 cdef extern from "pythread.h" nogil:
@@ -66,12 +65,12 @@ cdef class PollClock:
     def __cinit__(self, loop not None):
         self._loop = loop
         self._mark = self.mark
-        # A copy of the context of a handler would be kept alive until the next turn.
+        # A separate context: a copy of a handler's context would stay alive until the next turn.
         self._context = contextvars.Context()
         self.polls_first = isinstance(loop, asyncio.BaseEventLoop)
 
     cdef int arm(self, uint64_t since, bint is_read) except -1:
-        """Mark the next turns; this turn's poll returned at `since` or before, in a read: that follows it."""
+        """Mark the next turns. In a read this turn's poll returned at or before `since`, otherwise it follows."""
         self._turns_left = 2
         if self.is_armed:
             return 0
@@ -80,7 +79,7 @@ cdef class PollClock:
         return self._schedule()
 
     cdef int worked(self, uint64_t since, bint is_read) except -1:
-        """Work that began at `since` has ended: mark the next turns if it took long."""
+        """Mark the next turns if work that began at `since`, and ends now, took long."""
         return self.arm(since, is_read) if not self.is_armed and now_ns() >= since + LONG_NS else 0
 
     cdef int _schedule(self) except -1:
@@ -88,7 +87,7 @@ cdef class PollClock:
         try:
             self._loop.call_soon(self._mark, context=self._context)
         except RuntimeError:
-            # The loop was closed around us.
+            # The loop was closed in the meantime.
             if not self._loop.is_closed():
                 raise
             return 0
@@ -98,7 +97,7 @@ cdef class PollClock:
     def mark(self):
         """Note that a turn begins; called by the loop."""
         cdef uint64_t now = now_ns()
-        # Without a read of ours, the poll of the last turn returned some time before this one began.
+        # If nothing of ours was read, the last turn's poll returned some time before this turn began.
         self.before_ns = self.polled_ns or now
         self.polled_ns = now if self.polls_first else 0
         if now >= self.marked_ns + LONG_NS:
@@ -116,7 +115,7 @@ cdef class Spinner:
         self.loop = loop
         self._call_soon = loop.call_soon
         self._tick = self.tick
-        # Otherwise each round would copy the context of the handler that sent last.
+        # A separate context: otherwise each round would copy the context of the handler that sent last.
         self._context = contextvars.Context()
 
     cdef int join(self) except -1:
@@ -142,7 +141,7 @@ cdef class Spinner:
         try:
             self._call_soon(self._tick, context=self._context)
         except RuntimeError:
-            # The loop was closed before its connections: polling is over.
+            # The loop was closed before its connections: there is nothing more to poll.
             if not self.loop.is_closed():
                 raise
             return 0
@@ -161,15 +160,15 @@ cdef class Spinner:
             elif self.last is not None:
                 self.last.on_spin()
         finally:
-            # This stays armed meanwhile: code called from here must not start a second round.
+            # `is_armed` stays set until here: code called above must not start a second round.
             self._arm()
 
 
 def allowed_spin(int microseconds, int stacklevel=2):
     """Return the microseconds that a side may spin: `microseconds`, or 0 with a warning on a single core.
 
-    The cores of the machine count, not the cores of this process: the peer runs elsewhere, and a process bound to one core
-    may occupy it. On a single core, spinning keeps the peer from running.
+    The cores of the machine count, not only the cores of this process: a process bound to one core may occupy it, as
+    the peer runs elsewhere. On a single core, spinning keeps the peer from running.
     """
     if microseconds and (os.cpu_count() or 1) == 1:
         warnings.warn(
@@ -182,7 +181,7 @@ def allowed_spin(int microseconds, int stacklevel=2):
 
 
 cdef inline void ring(int descriptor) noexcept nogil:
-    # An eventfd accepts exactly these eight bytes. A full pipe refuses them: then the loop wakes anyway.
+    # An eventfd accepts exactly these eight bytes. If a pipe is full, the write fails, but the loop wakes anyway.
     cdef uint64_t one = 1
     write(descriptor, &one, sizeof(one))
 
@@ -222,7 +221,7 @@ cdef class ThreadGate:
 
     def __dealloc__(self):
         if self._lock is not NULL:
-            # As CPython does with its own locks: freeing a held lock is undefined.
+            # Freeing a held lock is undefined, so CPython also releases its own locks first.
             PyThread_release_lock(self._lock)
             PyThread_free_lock(self._lock)
 
@@ -233,7 +232,7 @@ cdef class ThreadGate:
         cdef long long microseconds = -1 if seconds < 0 else <long long>(seconds * 1e6)
         cdef int descriptor = -1 if bell is None else bell._write_descriptor
         cdef PyLockStatus status
-        # The caller's arguments keep `bell` and `self` alive; neither is written to after its construction.
+        # The caller's arguments keep `bell` and `self` alive; neither changes after its construction.
         with nogil:
             if descriptor >= 0:
                 ring(descriptor)

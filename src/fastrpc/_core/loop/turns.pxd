@@ -6,21 +6,21 @@ from fastrpc._core.loop.polling cimport PollClock
 
 
 cdef enum:
-    # The time of work without an answer in one turn of the loop, whose slices take 4 ms; in longer turns it has a
+    # The time for work without an answer in one turn of the loop, whose slices take 4 ms. Longer turns have a
     # proportional share (`unanswered_share`).
     UNANSWERED_NS = 1_000_000
 
 cdef enum:
-    # A longer payload is compressed in slices: at some 40 ns a byte this much takes 10 ms.
+    # A longer payload is compressed in slices: at some 40 ns a byte, this many bytes take 10 ms.
     SLICED_ABOVE = 262_144
 
 cdef enum:
-    # Decoders read some hundred million bytes a second: a shorter body takes less than a turn has.
+    # Decoders read some hundred million bytes a second, so a shorter body takes less time than a turn has.
     LONG_BODY = 65_536
 
 
 cdef inline bint outlasts_turn(Py_ssize_t size, uint64_t ends_ns) noexcept:
-    """Return whether a body of `size` bytes took longer than its turn allows, so that other reads wait."""
+    """Return whether a body of `size` bytes took longer than its turn allows, so that other reads have to wait."""
     return size >= LONG_BODY and now_ns() > ends_ns
 
 
@@ -30,8 +30,8 @@ cpdef uint64_t unanswered_share(uint64_t length_ns) noexcept
 
 cdef class Turns:
     cdef:
-        # The loop, and whether the next round is scheduled there. `_call_at` is None if one callback begins a turn and
-        # runs its slices.
+        # Functions of the loop, and whether the next round is scheduled there. `_call_at` is None if one callback
+        # begins a turn and runs its slices.
         object _call_soon
         object _call_at
         object _mark
@@ -39,41 +39,42 @@ cdef class Turns:
         object _report
         bint _is_scheduled
 
-        # The begin of the last round, and the number of owners that waited then.
+        # The start of the last round, and the number of owners that waited then.
         uint64_t _began_ns
         Py_ssize_t _due
 
-        # Owners that wait for a slice, the next one first, with their contexts. Owners with a rest of their last slice.
+        # Owners that wait for a slice, each with its context, in the order of their slices. Here: owners with time left
+        # of their last slice.
         object _going_on
-        # Owners without a slice so far.
+        # Owners that had no slice yet.
         object _fresh
         # Owners that had a slice.
         object _begun
-        # Owners of this turn that stay in `_fresh`.
+        # Owners that had a slice in this turn and stay in `_fresh`.
         list _kept
-        # Whether this slice is in `_going_on` and `_fresh`.
+        # Whether this slice belongs to an owner of `_going_on` or `_fresh`.
         bint _is_fresh_slice
-        # The time by which `_begun` is ahead of `_going_on` and `_fresh`.
+        # How much more time `_begun` had than `_going_on` and `_fresh`, in nanoseconds.
         int64_t _lead_ns
 
-        # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted. The end of the last
-        # slices if more work waits, else 0.
+        # The instant at which this turn of the loop is used up; 0: its start was not noted. `_ran_ns`: the end of the
+        # last slices if more work waits, else 0.
         uint64_t ends_ns
         uint64_t _ran_ns
 
         # The time left in this turn for work without an answer.
         uint64_t unanswered_ns
 
-        # The time left in this turn for short reads once it has handled enough.
+        # The time left in this turn for short reads after it is used up.
         uint64_t short_ns
 
         # The instants at which the loop's polls returned.
         readonly PollClock polls
 
-        # Received bytes of all connections that wait for a slice.
+        # The number of received bytes that wait for a slice, over all connections.
         int64_t deferred_bytes
 
-        # Frames that all connections together handle until the beginning of a turn is noted.
+        # The number of frames that all connections together may handle before the start of a turn is noted.
         int frames_left
 
     cdef int add(self, Timed owner, bint is_busy=*) except -1
@@ -95,6 +96,6 @@ cdef class Turns:
 
 cdef class SlicedWork(Timed):
     cdef:
-        # The step of the work, () -> whether more remains, and the Turns that give it slices.
+        # The step, a function that returns whether more work remains; the Turns that give this work slices.
         object _step
         Turns _turns

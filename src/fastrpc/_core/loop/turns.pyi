@@ -25,7 +25,7 @@ class Turns:
         """The instants at which the loop's polls returned."""
 
     def mark(self) -> None:
-        """Begin a turn of a loop that polls first; called by the loop. `run` follows after the reads of the turn."""
+        """Begin a turn of a loop that polls first; called by the loop. `run` follows after the turn's reads."""
 
     def run(self) -> None:
         """Run slices for one turn of the loop; called by the loop."""
@@ -34,12 +34,12 @@ class SlicedWork(Timed):
     """Work in slices, written in Python.
 
     Args:
-        step: does a part of the work, if possible in less than a millisecond; returns whether more remains.
+        step: does a part of the work, in less than a millisecond if possible, and returns whether more remains.
     """
 
     def __init__(self, turns: Turns, step: Callable[[], bool]) -> None: ...
     def begin(self) -> None:
-        """Begin at once if no other work waits and this turn of the loop has time left; otherwise wait for a slice."""
+        """Begin now if no other work waits and this turn of the loop has time left; otherwise wait for a slice."""
 
     def queue(self) -> None:
         """Wait for a slice in any case."""

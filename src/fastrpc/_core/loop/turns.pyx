@@ -1,35 +1,36 @@
-"""Work in slices: long work runs for a few milliseconds at a time, in turn with other long work.
+"""Work in slices: long work runs for a few milliseconds at a time and takes turns with other long work.
 
 ::
 
-    go_on ───────► before the fresh, if its last slice had time left ─┐
+    go_on ───────► before `fresh`, if its last slice had time left ───┐
     add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other ──► loop
-                     └─► begun, once it had a slice
+                     └─► begun, after its first slice
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
 decompressed. asyncio polls before its callbacks, uvloop after them. So on asyncio slices run after the reads of their
-turn: before the reads, a request that comes during slices would also wait for the slices of the next turn.
-However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
-up to LONGEST_TURN_NS. Both together stay below a stall of the loop, unless the others are nearly one by themselves.
+turn: if they ran before the reads, a request that arrives during slices would also wait for the slices of the next
+turn. However much work is queued, other callbacks wait for at most one turn of slices: TURN_NS, or as long as the
+callbacks before them took, up to LONGEST_TURN_NS. Slices and callbacks together stay below a stall of the loop, unless
+the callbacks alone are almost a stall.
 
-Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
-a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a
-slow handler. A callback for each turn would cost an almost idle loop too much. Short reads of light callers are not deferred
-for SHORT_READS_NS more: a few calls do not wait for the reads of thousands of connections.
+Reads count as well: a read that arrives when the turn is used up is deferred before its first frame. The start of a
+turn is noted only after NOTED_FRAMES frames of all connections together, or after a slow handler: a callback for each
+turn would cost an almost idle loop too much. For SHORT_READS_NS after the turn is used up, short reads of light callers
+are still handled, so that a few calls do not wait for the reads of thousands of connections.
 
-Work without a slice so far has precedence, so a short call does not wait for two hundred decompressions. The others
-have every second slice, or half of the time, whichever is less, so a stream of short calls does not starve them. A
-deferred read of a heavy sender counts as work that had a slice, and a light caller's does not (`ReceiveTail.weigh`),
-even after a slice: a few calls do not wait for a thousand connections that each send as much as they can.
+Work that had no slice yet has precedence, so a short call does not wait for two hundred decompressions. Other work gets
+every second slice, or half of the time, whichever is less, so a stream of short calls does not starve it. A heavy
+sender's deferred read counts as work that had a slice. A light caller's read does not (`ReceiveTail.weigh`), even after
+a slice: a few calls do not wait for a thousand connections that each send as much as they can.
 
-Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
-wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn, a quarter of its slices; the
-rest is deferred until after the reads of other connections. Connections with such work take turns. One message may be a
-batch of a hundred notifications, so none begins once the share is used up.
+Work without an answer, such as one-way calls, refusals by deadline and heartbeats, is in no budget of the wire: its
+sender does not wait, and sends as fast as it is read. So all such work together has UNANSWERED_NS of a turn, a quarter
+of the slices; the rest is deferred until after the reads of other connections. Connections with such work take turns.
+One message may be a batch of a hundred notifications, so no message is begun once the share is used up.
 
-A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of
-stream and flow control stay intact. The rest keeps its instant of arrival: deadlines do not restart. The memory of
-decompressions is bounded where they wait to begin (`handlers/unpacking.py`).
+A connection with a deferred read is not read. So the deferred input is at most one buffer, and order, end of stream and
+flow control stay intact. Deferred input keeps its instant of arrival: deadlines do not restart. `handlers/unpacking.py`
+bounds the memory of decompressions that wait to begin.
 """
 
 import contextvars
@@ -42,29 +43,30 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) except -1
 
 cdef enum:
-    # Frames between two reads of the clock. Refusals of unknown methods are the slowest ones: this number takes 6 ms.
+    # Frames between two reads of the clock. The slowest frames are refusals of unknown methods: this many take 6 ms.
     NOTED_FRAMES = 64
 
-# The time of all slices in one turn of the loop, and the shortest slice of a few owners. A round of a thousand would take a
-# second: then further slices are shorter, so that it takes ROUND_NS, as long as LEAST_NS pays for the switching.
+# The time of all slices in one turn of the loop, and the shortest slice while few owners wait. With many owners, slices
+# after the first are shortened to LEAST_NS at the least, so that a round takes ROUND_NS: a thousand slices of
+# SHORTEST_NS would take a second. A slice of LEAST_NS still outweighs the cost of switching.
 cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
 cdef uint64_t ROUND_NS = 200_000_000
 cdef uint64_t LEAST_NS = 100_000
-# The time of short reads in a turn that has handled enough.
+# The time for short reads in a turn that is used up.
 cdef uint64_t SHORT_READS_NS = 1_000_000
-# The longest slices of a turn. They take as long as the reads and callbacks before them, so that deferred work
+# The most time for slices in a turn. Slices take as long as the reads and callbacks before them, so that deferred work
 # continues even if thousands of sockets are read in each turn.
 cdef uint64_t LONGEST_TURN_NS = 20_000_000
-# The most time by which work with a slice may be ahead of work without one, or behind such work.
+# The most time by which work that had a slice may be ahead of other work, or behind it.
 cdef int64_t MOST_LEAD_NS = 20_000_000
-# A turn that takes STALL_TURN_NS counts as a stall for waiting calls. A read that comes STALLED_NS or more after the last
-# tick comes after a stall. In `loop_state` these are STALL_NS, and STALL_NS + TICK_NS.
+# A turn that takes STALL_TURN_NS counts as a stall for waiting calls. A read STALLED_NS or more after the last tick
+# comes after a stall. In `loop_state` these are STALL_NS and STALL_NS + TICK_NS.
 cdef uint64_t STALL_TURN_NS = 20_000_000
 cdef uint64_t STALLED_NS = 30_000_000
-# Short of a stall, slices have at least this part of the time of other callbacks.
+# Unless there is a stall, slices get at least a fifth of the time of other callbacks.
 cdef uint64_t LEAST_SHARE = 5
-# A read that takes longer begins a new turn.
+# If the start of the turn is not noted, a read that takes longer than this notes it.
 cdef uint64_t UNNOTED_NS = 250_000
 
 
@@ -102,9 +104,9 @@ cdef class Turns:
         return len(self._going_on) + len(self._fresh) + len(self._begun)
 
     cdef uint64_t begin(self, uint64_t now) except 0:
-        """Note the start of a turn of the loop, once; return the instant at which it has handled enough."""
+        """Note the start of a turn of the loop, once; return the instant at which it is used up."""
         if self.ends_ns == 0:
-            # The round that is due then begins the next turn, or finds nothing to do.
+            # The round that is scheduled here begins the next turn, or finds nothing to do.
             self._schedule()
             self.ends_ns = now + TURN_NS
             self.unanswered_ns = UNANSWERED_NS
@@ -113,13 +115,13 @@ cdef class Turns:
         return self.ends_ns
 
     cdef uint64_t read_until(self, uint64_t now) except 0:
-        """Return the instant at which a read that begins now checks whether this turn has handled enough."""
+        """Return the instant at which a read that begins now checks whether this turn is used up."""
         if self.ends_ns:
             return self.ends_ns
         return self.begin(now) if self.frames_left <= 0 else now + UNNOTED_NS
 
     cdef bint is_over(self, uint64_t now) noexcept:
-        """Return whether this turn has handled enough."""
+        """Return whether this turn is used up."""
         return self.ends_ns != 0 and now >= self.ends_ns
 
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept:
@@ -128,7 +130,7 @@ cdef class Turns:
         return self.unanswered_ns != 0
 
     cdef int spend_short(self, uint64_t nanoseconds) noexcept:
-        """Take time of short reads from their share of this turn."""
+        """Subtract the time of short reads from their share of this turn."""
         self.short_ns -= min(self.short_ns, nanoseconds)
         return 0
 
@@ -141,18 +143,18 @@ cdef class Turns:
     cdef int add(self, Timed owner, bint is_busy=False) except -1:
         """Queue an owner for slices from the next turn of the loop on, in the current context.
 
-        With `is_busy` it is queued with work that had a slice.
+        With `is_busy`, queue it with the work that had a slice.
         """
         (self._begun if is_busy else self._fresh).append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int go_on(self, Timed owner) except -1:
-        """Queue an owner with a rest of its last slice, before owners without one, in the current context."""
+        """Queue an owner that has time left of its last slice, before other owners, in the current context."""
         self._going_on.append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int keep_first(self, Timed owner) except -1:
-        """For an owner in its slice: queue it again among owners without one, for the next turn."""
+        """Queue an owner that is in its slice again for the next turn, as if it had had no slice."""
         self._kept.append((owner, contextvars.copy_context()))
         return 0
 
@@ -178,7 +180,7 @@ cdef class Turns:
         return 0
 
     def mark(self):
-        """Begin a turn of a loop that polls first; called by the loop. `run` follows after the reads of the turn."""
+        """Begin a turn of a loop that polls first; called by the loop. `run` follows after the turn's reads."""
         self._begin_turn(now_ns())
 
     cdef object _next(self):
@@ -186,7 +188,7 @@ cdef class Turns:
         cdef bint has_fresh = self._going_on or self._fresh
         if not self._begun:
             self._lead_ns = 0
-        # A slice of work that had one may be several times as long as a slice of other work.
+        # A slice of work that had one may last several times as long as a slice of other work.
         self._is_fresh_slice = has_fresh and (self._lead_ns >= 0 or not self._is_fresh_slice or not self._begun)
         if not self._is_fresh_slice:
             return self._begun.popleft()
@@ -202,7 +204,7 @@ cdef class Turns:
         if self._call_at is None:
             self.unanswered_ns = unanswered_share(length)
         else:
-            # Reads that had the whole share in each turn would leave nothing to waiting reads.
+            # With the whole share in each turn, reads would leave no time for deferred reads.
             self.unanswered_ns = max(self.unanswered_ns, unanswered_share(length) // 2)
         left = self._due
         self.ends_ns = began + length
@@ -214,12 +216,12 @@ cdef class Turns:
             self.polls.worked(began, False)
             self.frames_left = NOTED_FRAMES
             if left == 0 and self.unanswered_ns == 0:
-                # All had a slice, in the same order as before: the next turn begins with another one.
+                # All owners had a slice, in the same order as before: the next turn begins with another owner.
                 self._begun.rotate(-1)
             self._fresh.extend(self._kept)
             self._kept.clear()
             if not self._going_on and not self._fresh:
-                # Work that arrives then has precedence: the time of earlier work does not count against it.
+                # Work that arrives later has precedence: the time of earlier work does not count against it.
                 self._lead_ns = 0
             if self._waiting():
                 self._schedule()
@@ -228,7 +230,7 @@ cdef class Turns:
                 self.ends_ns = self._ran_ns = 0
 
     cdef uint64_t _run_next(self, uint64_t now) except 0:
-        """Run the next slice, and return its end."""
+        """Run the next slice, and return the instant of its end."""
         cdef uint64_t ended
         owner, context = self._next()
         PyContext_Enter(context)
@@ -236,7 +238,7 @@ cdef class Turns:
             if self._give_slice(<Timed>owner, now + self._slice_ns(not self._is_fresh_slice)):
                 self._begun.append((owner, context))
         except BaseException:
-            # An interrupt is raised out of the loop, as from any callback; the work is not finished.
+            # An interrupt is raised out of the loop, as from any callback, and the work is not finished.
             self._begun.append((owner, context))
             raise
         finally:
@@ -258,7 +260,7 @@ cdef class SlicedWork(Timed):
     """Work in slices, written in Python.
 
     Args:
-        step: does a part of the work, if possible in less than a millisecond; returns whether more remains.
+        step: does a part of the work, in less than a millisecond if possible, and returns whether more remains.
     """
 
     # Set in __cinit__: a subclass could skip __init__.
@@ -267,7 +269,7 @@ cdef class SlicedWork(Timed):
         self._step = step
 
     def begin(self):
-        """Begin at once if no other work waits and this turn of the loop has time left; otherwise wait for a slice."""
+        """Begin now if no other work waits and this turn of the loop has time left; otherwise wait for a slice."""
         cdef Turns turns = self._turns
         cdef uint64_t now = now_ns()
         cdef bint has_more = True
@@ -277,7 +279,7 @@ cdef class SlicedWork(Timed):
         try:
             has_more = self.on_turn(turns.ends_ns)
         except Exception:
-            # Work that failed is not stepped again. Any other error leaves the loop, and the work is not finished.
+            # Work that failed with an Exception is dropped. Any other error leaves the loop, and the work stays queued.
             has_more = False
             raise
         finally:

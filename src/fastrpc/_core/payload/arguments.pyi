@@ -13,10 +13,10 @@ class ParameterNames:
     names: tuple[str, ...]
     def __init__(self, names: tuple[str, ...], spellings: Iterable[Iterable[Iterable[str]]] = ()) -> None: ...
     def number(self, count: int) -> int:
-        """Return the number that stands for the first `count` names in a REQUEST; 0 if there are too many names."""
+        """Return the number for the first `count` names in a REQUEST; 0 if there are too many names."""
 
     def takes(self, told: int) -> bool:
-        """Return whether a call with this number may start."""
+        """Return whether a call with this names number may start."""
 
 MISSING: Final[object]
 
@@ -68,4 +68,4 @@ def described_error(error: BaseException, root: str, names: tuple[str, ...], *, 
     """
 
 def is_of_decoder(error: BaseException) -> bool:
-    """Return whether the text of an error is msgspec's own, not the wrapped text of a type of the program."""
+    """Return whether the text of an error is msgspec's own, and not the text of an exception of the program's type."""

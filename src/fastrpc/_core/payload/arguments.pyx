@@ -5,9 +5,9 @@
     caller    args, kwargs ─► fit ─► a value for each parameter ─► payload
     handler   payload ─► a value for each parameter ─► bind ─► tuple or BoundArguments
 
-The parameter names at the positions of a call travel as a u64 in the head of its REQUEST (PROTOCOL.md, section 4, "Names of
-positions"): `ParameterNames`. The caller sends the names of its class; a callee whose parameters have other names there
-refuses the call instead of swapping its arguments.
+`ParameterNames`: the head of a REQUEST has the parameter names at the positions of the call, as a u64 (PROTOCOL.md,
+section 4, "Names of positions"). The caller sends the names in its class. A callee whose parameters at these positions
+have other names refuses the call instead of swapping its arguments.
 """
 
 import re
@@ -19,20 +19,20 @@ from libc.stdint cimport uint8_t
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.status import Status
 
-# http://www.isthe.com/chongo/tech/comp/fnv/, 64 bits.
+# FNV-1a with 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/
 cdef uint64_t FNV_OFFSET = 0xCBF29CE484222325
 cdef uint64_t FNV_PRIME = 0x100000001B3
 cdef enum:
     SEPARATOR = 0x0A
-    # Mixtures of old and present names; the four old names of a method make 16 at most.
+    # The most combinations of old and present names; the four old names of a method make 16 at most.
     MOST_MIXTURES = 64
 
-# Stands for a missing argument.
+# The value of a missing argument.
 MISSING = object()
 
 cdef object _MISSING = MISSING
 
-# The texts in which msgspec quotes a value: of an enum, of a Literal or of a tag.
+# The texts in which msgspec quotes the value of an enum, of a Literal or of a tag.
 cdef object _QUOTING = re.compile(r"""(Invalid (?:enum )?value) (?:'.*'|".*"|-?[0-9]+)""", re.DOTALL)
 
 
@@ -59,18 +59,18 @@ cdef class ParameterNames:
         return count == 0 or told in self._others
 
     def number(self, Py_ssize_t count):
-        """Return the number that stands for the first `count` names in a REQUEST; 0 if there are too many names."""
+        """Return the number for the first `count` names in a REQUEST; 0 if there are too many names."""
         if not 0 <= count <= self._count:
-            raise ValueError(f"{count} of {self._count} names")
+            raise ValueError(f"there are {self._count} names, not {count}")
         return self._numbers[count]
 
     def takes(self, uint64_t told):
-        """Return whether a call with this number may start."""
+        """Return whether a call with this names number may start."""
         return self.accepts(told)
 
 
 cdef uint64_t _extended(uint64_t hashed, str name) except? 0:
-    """Return the FNV-1a hash over one more name and its terminator."""
+    """Return the FNV-1a hash, extended by one more name and its terminator."""
     cdef bytes raw = name.encode()
     cdef uint8_t byte
     for byte in raw:
@@ -83,15 +83,15 @@ cdef inline uint64_t _number(uint64_t hashed, Py_ssize_t count) noexcept:
 
 
 def _numbers_of(spelling):
-    """Return the numbers of all prefixes of a spelling, which has the accepted names of each position."""
+    """Return the numbers for all prefixes of a spelling, which lists the accepted names for each position."""
     cdef Py_ssize_t count = 0
     cdef set hashes = {FNV_OFFSET}, numbers = set()
     for names in spelling:
         count += 1
         if len(hashes) * len(names) > MOST_MIXTURES:
             raise ConfigError(
-                f"the names of the first {count} parameters, old ones included, make {len(hashes) * len(names)} mixtures, "
-                f"more than {MOST_MIXTURES}",
+                f"the names of the first {count} parameters, old ones included, "
+                f"have {len(hashes) * len(names)} combinations, at most {MOST_MIXTURES} are possible",
                 hint="rename fewer parameters",
             )
         hashes = {_extended(hashed, name) for hashed in hashes for name in names}
@@ -105,7 +105,7 @@ cdef str refusal_text(str method, tuple names):
 
 
 cdef str answer_to_refusal(str method, str text, tuple names):
-    # PROTOCOL.md specifies the words that identify it.
+    # PROTOCOL.md specifies these words, by which a caller recognizes the refusal.
     return f", this client ({', '.join(names)})" if text.startswith(f"{method}: other parameter names: ") else None
 
 
@@ -235,7 +235,7 @@ def described_error(error, str root not None, tuple names not None, *, bint quot
     """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
 
     `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n]. A value that the decoder quotes is
-    omitted unless `quotes`: a caller's value may be secret. A text of the program is unchanged.
+    omitted unless `quotes`: a caller's value may be secret. Texts of the program's own types are unchanged.
     """
     cdef str text, place
     if isinstance(error, RecursionError):
@@ -256,8 +256,8 @@ def described_error(error, str root not None, tuple names not None, *, bint quot
 
 
 def is_of_decoder(error):
-    """Return whether the text of an error is msgspec's own, not the wrapped text of a type of the program."""
-    # Here, since a client that makes no call does not load it.
+    """Return whether the text of an error is msgspec's own, and not the text of an exception of the program's type."""
+    # Imported here: a client that makes no call does not load msgspec.
     from msgspec import MsgspecError
 
     while error.__cause__ is not None:
@@ -266,13 +266,13 @@ def is_of_decoder(error):
 
 
 cdef str _without_value(str text):
-    """Leave out the value that a text of msgspec ends with."""
+    """Leave out the value at the end of a msgspec text."""
     found = _QUOTING.fullmatch(text)
     return text if found is None else found[1]
 
 
 cdef tuple _without_places(str text):
-    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": the place within an inner decoder comes first."""
+    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": the place inside the inner decoder comes first."""
     cdef str outer, place = ""
     while text.endswith("`") and " - at `" in text:
         text, _, outer = text.rpartition(" - at `")

@@ -8,12 +8,12 @@ from fastrpc._core.payload.prescan_protobuf cimport MessageLayout
 @cython.final
 cdef class PayloadScan:
     cdef:
-        # The format and the checks; never change. `layout` exists for protobuf only, `guard` for msgpack and JSON.
+        # The format and the checks, constant. `layout` exists only for protobuf, `guard` only for msgpack and JSON.
         readonly int codec_id
         readonly MessageLayout layout
         readonly HashFloodGuard guard
 
-    # Returns one of the results of `prescan`; raises MemoryError, or the error of a user-defined `==`. Sets `charge`.
+    # Return one of the results of `prescan`, and set `charge`. Raise MemoryError, or an error of a user-defined `==`.
     cdef int find(self, object payload, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge) except -1
     cdef int _find(
         self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
@@ -24,16 +24,16 @@ cdef class PayloadScan:
 
 
 cdef enum:
-    # Without a scan a payload up to this size is charged with its bytes: its texts take little.
+    # A payload that is not scanned and has at most this size is charged with its size: its texts grow little.
     LONG_PAYLOAD = 1_024
 
-# Returns the bytes that a payload without a scan takes once decoded: its own, and the growth of its texts.
+# Return the bytes to charge for a payload that is not scanned: its size, and the growth of its texts when decoded.
 cdef Py_ssize_t weight_of(int codec_id, object payload) except -1
 
-# Returns the scan of the details of an error, which may be any value.
+# Return the scan for the details of an error, which may be any value.
 cdef PayloadScan details_scan(int codec_id)
 
-# Returns the reason of a refusal in words, and a hint for the sender; None without a reason.
+# Return the text of a refusal; the exceeded setting, to append to it; a hint for the sender, or None.
 cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec)
 cdef str scan_limit(int found)
 cdef str scan_hint(int found)
@@ -52,28 +52,31 @@ cdef enum:
 @cython.final
 cdef class PayloadCoders:
     cdef:
-        # The codec; the scans of arguments, results and messages before decoding, None if they hold no containers.
+        # The codec. The scans before arguments, results and messages are decoded; None if they cannot have containers.
         readonly str codec
         readonly int codec_id
         readonly PayloadScan scan_arguments
         readonly PayloadScan scan_result
         readonly PayloadScan scan_message
 
-        # Encode arguments, a result or a message of the caller's stream; decode a result or such a message.
+        # Functions that encode arguments, a result, a message of the caller's stream; that decode a result, such a
+        # message.
         readonly object encode_arguments
         readonly object encode_result
         readonly object encode_message
         readonly object decode_result
         readonly object decode_message
 
-        # exact[n]: payload of n arguments -> tuple, or None if n arguments do not fit; None as a whole if not prepared.
+        # exact[n] decodes a payload of n arguments to a tuple; it is None if n arguments do not fit. `exact` is None if
+        # this is not prepared.
         readonly tuple exact
-        # A payload in another form -> one of msgpack, for the parts above; None if they accept it unchanged.
+        # Functions that convert a payload in another form to msgpack, for the functions above; None if these accept the
+        # payload.
         readonly object read_arguments
         readonly object read_result
         readonly object read_message
 
-        # payload -> list or dict of items; items[i]: an item -> value of parameter i.
+        # `open` decodes a payload to a list or dict of items; items[i] decodes an item to the value of parameter i.
         readonly object open
         readonly tuple items
 

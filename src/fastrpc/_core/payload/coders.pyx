@@ -1,8 +1,8 @@
-"""The functions that a codec prepared for one method, the layout of its payloads, and their scan before decoding.
+"""The functions that a codec prepares for one method, the layout of its payloads, and the scan before decoding.
 
 ::
 
-    msgpack, JSON    prescan            depth and items ─► hash_flood, where keys of a type that can collide may come
+    msgpack, JSON    prescan            depth and items ─► hash_flood, if keys may have a type that can collide
     protobuf         prescan_protobuf   depth and items
 """
 
@@ -31,7 +31,7 @@ from fastrpc._core.payload.prescan cimport (
 
 from fastrpc._core.payload.hash_flood import untyped_guard
 
-# None until the first details of their codec.
+# None until the codec's first error details.
 cdef PayloadScan msgpack_details = None
 cdef PayloadScan json_details = None
 
@@ -54,14 +54,14 @@ cdef class PayloadScan:
         if PyBytes_CheckExact(payload):
             found = self._find(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), max_depth, max_items, charge)
         else:
-            # The view keeps the memory of the payload in place until it is released.
+            # The view keeps the payload in place until it is released.
             PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
             try:
                 found = self._find(<const char*>view.buf, view.len, max_depth, max_items, charge)
             finally:
                 PyBuffer_Release(&view)
         if found == PRESCAN_NO_MEMORY:
-            raise MemoryError("no memory to scan a payload")
+            raise MemoryError("not enough memory to scan a payload")
         return found
 
     cdef int _find(
@@ -98,7 +98,7 @@ cdef Py_ssize_t weight_of(int codec_id, object payload) except -1:
     cdef Py_buffer view
     cdef Py_ssize_t charge = len(payload)
     if charge > LONG_PAYLOAD:
-        # The view keeps the memory of the payload in place until it is released.
+        # The view keeps the payload in place until it is released.
         PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
         prescan(codec_id, <const char*>view.buf, view.len, PRESCAN_DEEPEST, view.len, &charge, NULL)
         PyBuffer_Release(&view)
@@ -129,7 +129,7 @@ cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str
 
 
 cdef str scan_limit(int found):
-    """Return the setting of the exceeded limit, to append to the text; empty for other findings."""
+    """Return the setting of the exceeded limit, to append to the text; empty for other results."""
     if found == PRESCAN_TOO_DEEP:
         return " (Limits.depth)"
     return " (Memory.items)" if found == PRESCAN_TOO_MANY_ITEMS else ""
@@ -198,7 +198,7 @@ cdef int check_layout(
     if by_name and (shape is None or layout > LAYOUT_JSON):
         raise ValueError(f"{method} has no names for codec {coders.codec}")
     if is_value and layout > LAYOUT_JSON:
-        raise ValueError(f"{method}: a payload of codec {coders.codec} has one form")
+        raise ValueError(f"{method}: codec {coders.codec} cannot carry arguments as one value, use msgpack or JSON")
     if shape is not None and layout > LAYOUT_OTHER and len(shape.names) > 1:
         raise ValueError(f"{method} has {len(shape.names)} parameters; codec {coders.codec} carries one")
     return 0

@@ -1,12 +1,12 @@
-"""Finds a repeated key in one map of a payload.
+"""Find a repeated key in one map of a payload.
 
-Decoders take the last of two equal keys, other programs the first: a handler would get another value than a proxy has
-checked. So protocols that are used behind proxies refuse such a payload.
+Decoders use the last of two equal keys, some other programs the first: a handler could get another value than the one a
+proxy has checked. So protocols that are used behind proxies refuse such a payload.
 
-The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack; at
-the end of a map its keys are compared, pairwise if they are few, otherwise sorted. A key of JSON with an escape may be
-equal to one without: it is compared as the text that it means. A decoder reads the rest of the payload: it may skip a
-part that another reader of JSON refuses, so no other reader looks for keys here.
+The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack. At
+the end of a map its keys are compared, pairwise if they are few, otherwise after sorting. A JSON key with an escape may
+be equal to a key without one, so its unescaped text is compared. The walk is not done by a JSON library: the decoder
+may skip parts of the payload that another library would refuse.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -19,10 +19,10 @@ from fastrpc._core.payload.json_text cimport hex_digit, string_end
 cdef enum:
     MSGPACK = 1
     JSON = 2
-    # The deepest level that a scan lets through (prescan). A decoder may skip what is deeper, in a member that its type
-    # does not have, and so does the walk: keys around such a part are compared, keys inside are not.
+    # The deepest level that `prescan` accepts. A decoder skips deeper parts, in a member that its type does not have,
+    # and so does this walk: keys around such a part are compared, keys inside it are not.
     DEEPEST = 1024
-    # Up to this number keys are compared each with each.
+    # Up to this many keys are compared pairwise.
     FEW_KEYS = 12
     FIRST_KEYS = 64
 
@@ -38,7 +38,7 @@ cdef enum Found:
 
 
 cdef struct Key:
-    # The bytes of a text without its delimiters, or the number, or the whole value.
+    # The bytes of a text without its delimiters, or of the whole value. A number is in `number`.
     const uint8_t* start
     Py_ssize_t size
     uint64_t number
@@ -46,25 +46,25 @@ cdef struct Key:
 
 
 cdef struct Keys:
-    # The keys of the open maps; the keys of the innermost map come last.
+    # The keys of all open maps; the keys of the innermost map are last.
     Key* keys
     Py_ssize_t count
     Py_ssize_t capacity
-    # The key that comes twice.
+    # The repeated key.
     Key double
-    # The texts of keys with escapes: memory as large as the rest of the payload at the first one, and its free part.
+    # The unescaped texts of keys: memory as large as the rest of the payload at the first such key, and its free part.
     uint8_t* texts
     uint8_t* text
 
 
 cdef struct Level:
-    # The place of a map's first key, -1 in an array; of msgpack, values still to come.
+    # The index of a map's first key, -1 in an array. `pending`: the values still to come, for msgpack only.
     Py_ssize_t base
     Py_ssize_t pending
 
 
 cdef bint push(Keys* keys, const uint8_t* start, Py_ssize_t size, uint64_t number, int kind) noexcept nogil:
-    """Note a key. False: no memory."""
+    """Note a key. False: out of memory."""
     cdef Py_ssize_t capacity
     cdef Key* larger
     if keys.count == keys.capacity:
@@ -92,7 +92,7 @@ cdef int compare(const void* left, const void* right) noexcept nogil:
 
 
 cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
-    """Forget the keys of the innermost map; return whether one of them is repeated."""
+    """Forget the keys of the innermost map; return whether a key is repeated."""
     cdef Py_ssize_t count = keys.count - base, at, other
     cdef Key* first = keys.keys + base
     keys.count = base
@@ -111,27 +111,27 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 cdef const char* BLANKS = b"        "
 
 cdef enum JsonByte:
-    # A byte that valid JSON has only inside strings.
+    # A byte that occurs only inside strings in valid JSON.
     JSON_WRONG
-    # A part of a number, of a name, or of the space between values.
+    # A byte of a number, of a name (true, false, null), or of the space between values.
     JSON_OTHER
-    # A byte that begins or ends a string, an object or a list, or separates values; or a blank, which occurs in runs.
+    # A byte that begins or ends a string, an object or a list, or separates values; or a space, which occurs in runs.
     JSON_MARK
 
 
 cdef enum:
-    # The upper six bits of the halves of a pair of surrogates.
+    # The upper six bits of the high and the low surrogates.
     HIGH_HALF = 0xD800 >> 10
     LOW_HALF = 0xDC00 >> 10
 
 
 cdef uint8_t[256] JSON_BYTES
-# The character that follows a backslash -> the character that both mean; any other means itself.
+# For the character after a backslash, the character that both stand for; by default the character itself.
 cdef uint8_t[256] ESCAPED
 
 
 cdef int set_kinds() except -1:
-    """Fill the tables of the kinds of bytes and of escapes, once."""
+    """Fill the tables of byte kinds and of escapes, once."""
     cdef int byte
     for byte in range(256):
         ESCAPED[byte] = <uint8_t>byte
@@ -151,7 +151,7 @@ set_kinds()
 cdef inline bint push_json_key(
     Keys* keys, const uint8_t* place, const uint8_t* quote, const uint8_t* end
 ) noexcept nogil:
-    """Note the key up to its closing quote. False: no memory."""
+    """Note the key that ends at the closing quote. False: out of memory."""
     cdef Py_ssize_t size = quote - place
     cdef const uint8_t* text
     if memchr(place, c"\\", <size_t>size) is NULL:
@@ -166,7 +166,7 @@ cdef inline bint push_json_key(
 
 
 cdef void unescape(Keys* keys, const uint8_t* place, const uint8_t* quote) noexcept nogil:
-    """Write the text of a key behind the others. It is no longer than its JSON; the decoder reports a wrong escape."""
+    """Append a key's unescaped text, which is not longer than its JSON. The decoder reports wrong escapes."""
     cdef uint8_t* out = keys.text
     cdef uint32_t sign, low
     while place < quote:
@@ -191,7 +191,7 @@ cdef void unescape(Keys* keys, const uint8_t* place, const uint8_t* quote) noexc
 
 
 cdef inline uint32_t unit_at(const uint8_t* place) noexcept nogil:
-    """Return the number in the four digits of an escape."""
+    """Return the number in the four hexadecimal digits of an escape."""
     cdef uint32_t unit = 0
     cdef int at
     for at in range(4):
@@ -200,7 +200,7 @@ cdef inline uint32_t unit_at(const uint8_t* place) noexcept nogil:
 
 
 cdef inline int put_sign(uint8_t* out, uint32_t sign) noexcept nogil:
-    """Write a character in UTF-8, half a pair of surrogates alike; return its size."""
+    """Write a character in UTF-8, also a lone surrogate; return its size."""
     cdef int size = 1 if sign < 0x80 else 2 if sign < 0x800 else 3 if sign < 0x10000 else 4
     cdef int at
     if size == 1:
@@ -209,7 +209,7 @@ cdef inline int put_sign(uint8_t* out, uint32_t sign) noexcept nogil:
     for at in range(size - 1, 0, -1):
         out[at] = <uint8_t>(0x80 | (sign & 0x3F))
         sign >>= 6
-    # The first byte has as many leading ones as the character has bytes.
+    # The number of leading ones in the first byte is the number of the character's bytes.
     out[0] = <uint8_t>(0xF00 >> size & 0xF0 | sign)
     return size
 
@@ -224,7 +224,7 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
         while place < end and JSON_BYTES[place[0]] == JSON_OTHER:
             place += 1
         if place >= end or JSON_BYTES[place[0]] == JSON_WRONG:
-            # The decoder reports what is wrong.
+            # Invalid JSON is reported by the decoder.
             return FOUND_NOTHING
         if place[0] == c'"':
             quote = string_end(place + 1, end)
@@ -255,7 +255,7 @@ cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcep
 
 
 cdef const uint8_t* behind_json(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return the place behind the object or list that begins at `place`, or `end`."""
+    """Return the place after the object or list that begins at `place`, or `end`."""
     cdef Py_ssize_t depth = 0
     while place < end:
         if place[0] == c'"':
@@ -282,7 +282,7 @@ cdef uint64_t big_endian(const uint8_t* place, int width) noexcept nogil:
 
 
 cdef Py_ssize_t body_of(const uint8_t* place, const uint8_t* end, int* head) noexcept nogil:
-    """Return the bytes of a scalar after its head, whose size is set; -1: it is malformed, or cut off."""
+    """Return the size of a scalar after its head, and set the size of the head; -1: it is malformed or incomplete."""
     cdef uint8_t lead = place[0]
     cdef int width
     cdef Py_ssize_t size = 0
@@ -305,7 +305,7 @@ cdef Py_ssize_t body_of(const uint8_t* place, const uint8_t* end, int* head) noe
 
 
 cdef bint push_scalar(Keys* keys, const uint8_t* place, int head, Py_ssize_t size) noexcept nogil:
-    """Note a key of msgpack; texts and numbers are equal in every encoding. False: no memory."""
+    """Note a msgpack key. Equal texts and numbers are noted as equal in every encoding. False: out of memory."""
     cdef uint8_t lead = place[0]
     cdef uint64_t number
     if 0xA0 <= lead < 0xC0 or 0xD9 <= lead <= 0xDB:
@@ -335,7 +335,7 @@ cdef int walk_msgpack(const uint8_t* place, const uint8_t* end, Keys* keys) noex
                 return FOUND_NOTHING
             depth -= 1
             level = outer[depth]
-        # In a map, keys and values alternate.
+        # Keys and values alternate in a map.
         is_key = level.base >= 0 and level.pending & 1 == 0
         level.pending -= 1
         if place >= end:
@@ -366,7 +366,7 @@ cdef inline bint is_container(uint8_t lead) noexcept nogil:
 
 
 cdef Py_ssize_t values_of(const uint8_t* place, const uint8_t* end, int* head) noexcept nogil:
-    """Return the values in an array or a map, whose keys are values, too, after its head; -1: it is cut off."""
+    """Return how many values follow the head of an array or a map, keys included; -1: it is incomplete."""
     cdef int width = 2 << (place[0] & 1) if place[0] >= 0xDC else 0
     cdef Py_ssize_t size = place[0] & 0x0F
     if end - place <= width:
@@ -378,7 +378,7 @@ cdef Py_ssize_t values_of(const uint8_t* place, const uint8_t* end, int* head) n
 
 
 cdef const uint8_t* behind_msgpack(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return the place behind the value that begins at `place`; `end` if it is malformed, or cut off."""
+    """Return the place after the value that begins at `place`; `end` if it is malformed or incomplete."""
     cdef Py_ssize_t pending = 1, size
     cdef int head = 0
     while pending and place < end:
@@ -401,12 +401,12 @@ cdef object double_key(int codec_id, bytes payload):
     cdef const uint8_t* end = start + PyBytes_GET_SIZE(payload)
     cdef int found
     memset(&keys, 0, sizeof(keys))
-    # nogil: the payload is kept alive by the caller, and nothing below is an object.
+    # Without the GIL: the caller keeps the payload alive, and nothing below is an object.
     with nogil:
         found = walk_json(start, end, &keys) if codec_id == JSON else walk_msgpack(start, end, &keys)
     try:
         if found == FOUND_NO_MEMORY:
-            raise MemoryError("no memory to look at the keys of a payload")
+            raise MemoryError("not enough memory to compare the keys of a payload")
         if found != FOUND_DOUBLE:
             return None
         if keys.double.kind == KEY_NUMBER:

@@ -1,4 +1,4 @@
-"""The guard against map keys and set values with chosen hash collisions."""
+"""Refuse map keys and set values whose hashes were chosen to collide."""
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastrpc._core.payload.prescan cimport KeyLog, Span
 
 cdef enum:
-    # The results of `HashFloodGuard.look_at`. KEYS_OVERLAP: entries nest so deep that the check would cost too much.
+    # Results of `HashFloodGuard.look_at`. KEYS_OVERLAP: entries nest so deeply that the check would cost too much.
     KEYS_PASS = 0
     KEYS_COLLIDE = 1
     KEYS_OVERLAP = 2
@@ -15,23 +15,25 @@ cdef enum:
 @cython.final
 cdef class HashModel:
     cdef:
-        # Whether it models Python's set or its dict; never changes.
+        # Whether this is a model of Python's set, not of its dict; constant.
         bint _is_set
 
-        # The different keys so far, their hashes, and the number of earlier keys with the same hash: the first _used of
-        # _capacity.
+        # The different keys so far, their hashes, and for each the number of earlier keys with the same hash. The first
+        # _used of _capacity places are filled.
         list _keys
         uint64_t* _hashes
         uint8_t* _ranks
         Py_ssize_t _used
         Py_ssize_t _capacity
 
-        # The slots as Python would fill them: index + 1, 0 = free. _mask + 1 slots are in use of _slot_capacity.
+        # The slots as Python would fill them: the index of a key + 1, 0 = free. _mask + 1 of _slot_capacity slots are
+        # in use.
         uint32_t* _slots
         uint64_t _mask
         Py_ssize_t _slot_capacity
 
-        # Keys added, and the cost of probing taken slots, over all containers. A comparison counts as many slots.
+        # The number of keys added, and the cost of probing taken slots, over all containers. A comparison of keys costs
+        # as much as several slots.
         readonly Py_ssize_t seen
         readonly Py_ssize_t misses
 
@@ -48,18 +50,19 @@ cdef class HashModel:
 @cython.final
 cdef class HashFloodGuard:
     cdef:
-        # A decoder for each type of map key and of set value: payload of many -> sequence of values.
+        # A decoder for each type of map key and of set value: it decodes a payload of many to a sequence of values.
         readonly tuple keys
         readonly tuple values
         readonly int codec_id
 
-        # Whether text and bytes keys of maps keep their types, whose hashes are seeded, and so need no check.
+        # Whether text and bytes keys of maps keep their types. These have seeded hashes and need no check.
         readonly bint skips_texts
 
-    # Checks the entries noted in `log`; `data`, the payload of `size` bytes, is borrowed for the call.
+    # Check the entries noted in `log`. `data`, the payload of `size` bytes, is borrowed for the call.
     cdef int look_at(self, const char* data, Py_ssize_t size, const KeyLog* log) except -1
 
-    # `left`: bytes that may still be decoded separately; below 0 none are, and the result is KEYS_OVERLAP.
+    # `left`: the bytes that may still be decoded separately. Below 0 nothing more is decoded, and the result is
+    # KEYS_OVERLAP.
     cdef int _weigh_group(
         self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1

@@ -42,7 +42,7 @@ def key_decoder(
     is_key: bool = True,
     dec_hook: Callable[[Any, Any], Any] | None = None,
 ) -> Callable[[Any], Any]:
-    """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
+    """Return a decoder for many keys, or set values, of one type; `dec_hook` is msgspec's hook for other classes."""
 
 def untyped_guard() -> HashFloodGuard:
-    """Return the guard of msgpack values of unknown type."""
+    """Return the guard for msgpack values of unknown type."""

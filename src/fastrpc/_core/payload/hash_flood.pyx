@@ -1,32 +1,32 @@
-"""Refuses map keys and set values with chosen hash collisions.
+"""Refuse map keys and set values whose hashes were chosen to collide.
 
-Python seeds the hash of text and bytes, but no hash of numbers or of values made of numbers: a sender can choose half a
-million keys so that each insertion into a dict probes all earlier ones, for minutes. The types of a method determine
-which keys with such hashes its payloads may have (`rpc/schema/scans.py`). If the pre-scan finds a long map, its keys
-are decoded separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a
-dict or a set.
+Python seeds the hashes of text and bytes, but not the hashes of numbers or of values made of numbers. A sender can
+choose half a million keys so that each insertion into a dict probes all earlier keys, which takes minutes. The types of
+a method determine which keys with such hashes its payloads may have (`rpc/schema/scans.py`). If the pre-scan finds a
+long map, its keys are decoded separately, once for each such type, and hashed by Python itself. Then they are inserted
+into a model of a dict or a set.
 
 The bounds:
 
-- bytes decoded separately: the payload once for each type, and three times more. An entry lies within others where
-  keys are containers, or arrays lie in arrays, and is decoded with each; a payload that needs more is refused. An entry
-  of more than 64 bytes is decoded once for each container that it is an entry of; a smaller one again if up to 1024
-  that are decoded together fail: then up to 16 are, and the entry of another type is found by halving.
-- keys that differ and have the same hash: at most 64 of each hash. They are compared, which may be Python code.
-- taken slots probed, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and
-  2,500,000 once; a comparison counts as 16. So some 4,000 keys pass with 64 of each hash, and all powers of two that are
-  floats, with 34 of each. Consecutive or random numbers miss 1 or 2 times. The worst harmless ones of many measured,
-  steps of 2**n and fractions over a power of two, miss up to 44 times in a dict and 211 times in a set, which looks at
-  neighbours.
+- bytes decoded separately: the payload once for each type, and three times more; a payload that needs more is refused.
+If keys are containers, or arrays contain arrays, an entry lies within other entries and is decoded with each. An entry
+of more than 64 bytes is decoded once for each container to which it belongs. Up to 1024 smaller entries are decoded
+together. If that fails, up to 16 are decoded together, and the entry of another type is found by halving. - different
+keys with the same hash: at most 64 for each hash. They are compared, which may run Python code. - probes of taken
+slots, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and 2,500,000 in
+addition; a comparison counts as 16 probes. So some 4,000 keys pass with 64 keys of each hash, and all powers of two
+that are floats, with 34 keys of each hash. Consecutive or random numbers probe 1 or 2 taken slots each. The worst
+harmless numbers of many measured, multiples of 2**n and fractions over a power of two, probe up to 44 in a dict and 211
+in a set, which also probes neighbours.
 
-Not checked: maps that together allow fewer than 32,768 comparisons, and maps of up to 64 entries. The cost of `==` and
-`hash` of a program's own types is unknown here.
+Maps that together allow fewer than 32,768 comparisons, and maps of up to 64 entries, are not checked. The cost of `==`
+and `hash` of a program's own types is not considered.
 
-The walks follow CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then 5 * slot + 1 + the
-rest of the hash, which loses five bits each time; a table that is two thirds full is replaced by one for three times as
-many. A set first probes nine neighbours and grows by four, above 50,000 by two, when it is three fifths full. Equal
-hashes collide in any table. If another version walks differently, the count of the other probes is wrong, and a test
-that measures real dicts and sets fails.
+The model follows CPython's Objects/dictobject.c and Objects/setobject.c. In a dict the first slot is the hash, the next
+ones are 5 * slot + 1 + the rest of the hash, which loses five bits each time. A dict that is two thirds full is
+replaced by one for three times as many keys. A set first probes nine neighbours of each slot; when it is three fifths
+full, it grows fourfold, and twofold above 50,000 values. If another version of CPython probes differently, the number
+of probes is wrong, and a test that measures real dicts and sets fails. The bound for equal hashes holds in any case.
 """
 
 from typing import Any
@@ -43,42 +43,44 @@ from fastrpc._core.payload.prescan cimport Group
 cdef enum:
     MSGPACK = 1
 
-    # The slots of a new dict or set; the bits that a hash loses at each step; the neighbours that a set probes.
+    # The slots of a new dict or set; the bits that the hash loses at each step; the neighbours that a set probes.
     FIRST_SLOTS = 8
     PERTURB_SHIFT = 5
     NEIGHBOURS = 9
-    # A set of more entries grows by two.
+    # A set with more entries than this grows twofold.
     LARGE_SET = 50_000
 
-    # The bounds of the module's docstring.
+    # The bounds in the module's docstring.
     MOST_ALIKE = 64
     MISSES_PER_KEY = 64
     MISSES_PER_VALUE = 256
     MISSES_ONCE = 2_500_000
     MISSES_PER_COMPARISON = 16
 
-    # Keys decoded at a time: few enough to keep little memory, many enough that the cost of a call is negligible.
+    # Keys decoded at a time: few enough to need little memory, many enough to make the cost of a call negligible.
     KEYS_AT_ONCE = 1024
-    # Up to this number, keys fail together only if one of them is at fault: in a longer key msgspec makes lists of
-    # inner arrays.
+    # Up to this many keys fail together only if one of them is at fault. With more keys, msgspec makes lists of inner
+    # arrays.
     SURE_AT_ONCE = 16
 
-    # Found by `_find` instead of a slot.
+    # Results of `_find` other than a slot.
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # `_weigh` has two results more than `look_at`. A key has another type: it and all later keys are ignored.
+    # Results of `_weigh` that `look_at` does not have. KEYS_STOP: a key has another type; it and all later keys are
+    # ignored.
     KEYS_STOP = 3
     # The keys could not be decoded together.
     KEYS_FAIL = 4
 
-    # Larger entries are decoded one by one, so that none is decoded twice; much larger ones if their head fits.
+    # Larger entries are decoded one by one, so that none is decoded twice; a much larger entry only if its head fits
+    # the type.
     SMALL_ENTRY = 64
     LARGE_ENTRY = 1024
     # How many times the payload's size may be decoded in addition to once for each type.
     SPARE_SIZES = 3
 
-# Maps pass with at most this number of comparisons of entries: less than a millisecond.
+# Maps pass if their entries need at most this many comparisons, which take less than a millisecond.
 cdef double UNSEEN_COMPARISONS = 1 << 15
 
 
@@ -101,7 +103,7 @@ cdef class HashModel:
         return False
 
     cdef int restart(self) except -1:
-        """Start the next container."""
+        """Empty the model for the next container."""
         self._keys = []
         self._used = 0
         return self._clear_slots(FIRST_SLOTS)
@@ -145,9 +147,9 @@ cdef class HashModel:
         return 0
 
     cdef Py_ssize_t _find(self, object key, uint64_t hash, int* rank) except -3:
-        """Return the free slot for a key, IS_THERE or IS_FLOOD; `rank` is the number of others with its hash.
+        """Return the free slot for a key, IS_THERE or IS_FLOOD; `rank` is the number of other keys with its hash.
 
-        Keys of one hash walk the same way, so all of them are met before the free slot, some more than once.
+        Keys with the same hash probe the same slots, so all of them are met before the free slot, some more than once.
         """
         cdef uint64_t perturb = hash, slot = hash & self._mask, at, last
         cdef uint32_t there
@@ -162,7 +164,7 @@ cdef class HashModel:
                 self.misses += 1
                 if self._hashes[there - 1] != hash:
                     continue
-                # `==` may be code of the program.
+                # `==` may run code of the program.
                 if PyObject_RichCompareBool(self._keys[there - 1], key, Py_EQ):
                     return IS_THERE
                 self.misses += MISSES_PER_COMPARISON
@@ -172,7 +174,7 @@ cdef class HashModel:
         return IS_FLOOD
 
     cdef Py_ssize_t _free_slot(self, uint64_t hash) noexcept:
-        """Return the free slot for a key that no other equals, as in a table that grew."""
+        """Return the free slot for a key that equals no other key, such as in a table that has just grown."""
         cdef uint64_t perturb = hash, slot = hash & self._mask, at, last
         while True:
             last = slot
@@ -198,7 +200,7 @@ cdef class HashModel:
         return 0
 
     cdef int _grow(self) except -1:
-        """Make room as Python does, and put the keys into the new slots until they collide too often."""
+        """Enlarge the table as Python does, and put the keys into the new slots until they collide too often."""
         cdef Py_ssize_t size = FIRST_SLOTS, number
         cdef Py_ssize_t least = 3 * self._used - 1
         if self._is_set:
@@ -230,8 +232,8 @@ cdef class HashFloodGuard:
             return KEYS_PASS
         of_maps = [(decode, HashModel(is_set=False)) for decode in self.keys]
         of_arrays = [(decode, HashModel(is_set=True)) for decode in self.values]
-        # Inner containers ended first and so are first: no dict or set within an entry is a flood when that entry is
-        # decoded.
+        # Groups of inner containers come first, since these ended first. So no dict or set within an entry is a flood
+        # when that entry is decoded.
         for number in range(log.group_count):
             group = &log.groups[number]
             for decode, table in of_maps if group.is_map else of_arrays:
@@ -244,7 +246,7 @@ cdef class HashFloodGuard:
     cdef int _weigh_group(
         self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1:
-        """Add the entries of one container to the table: the first alone, then more and more at a time."""
+        """Add the entries of one container to the table: the first one alone, then more and more at a time."""
         cdef Py_ssize_t at = 0, taken, most = KEYS_AT_ONCE
         cdef int found = KEYS_PASS
         while at < count and found == KEYS_PASS:
@@ -264,7 +266,7 @@ cdef class HashFloodGuard:
     cdef int _weigh(
         self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1:
-        """Add entries to the table until one is not of this type: the decoder stops there as well."""
+        """Add entries to the table up to the first one of another type, at which the decoder stops as well."""
         cdef Py_ssize_t tried = count
         cdef bint fails = False                             # whether one of the `count` is known to
         while True:
@@ -289,7 +291,7 @@ cdef class HashFloodGuard:
             tried = count // 2
 
     cdef object _decoded(self, object decode, bytes payload, const Py_ssize_t* left):
-        """Return the entries with their hashes; None if one of them is not of this type, or none may be decoded."""
+        """Return the entries with their hashes; None if an entry has another type, or no more bytes may be decoded."""
         if left[0] < 0:
             return None
         try:
@@ -298,11 +300,11 @@ cdef class HashFloodGuard:
                 keys = next(iter(keys))
             return [(key, hash(key)) for key in keys]
         except Exception:
-            # Any error: the map itself cannot have this key either.
+            # With any error, the map itself cannot have this key either.
             return None
 
     cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1:
-        """Return whether a value of this type can have the head of a large entry; otherwise its rest is not decoded."""
+        """Return whether a large entry's head fits the type; if not, the rest of the entry is not decoded."""
         cdef Py_ssize_t size = head_size(self.codec_id, data + span.start, span.end - span.start)
         cdef Span head = Span(span.start, span.start + size)
         if size == 0:
@@ -311,15 +313,15 @@ cdef class HashFloodGuard:
         try:
             decode(payload[:len(payload) - 1])
         except Exception as error:
-            # Otherwise the value is only cut off.
+            # An error of another kind only says that the value is incomplete.
             return not _is_of_another_type(error)
         return True
 
     cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left):
-        """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as
-        keys.
+        """Return a payload with these entries: [entry, …]. In msgpack this list is a key, {[entry, …]: nil}, so that
+        its entries are decoded as keys.
 
-        The bytes of the entries are subtracted from `left`; below 0 the result is empty.
+        Subtract the bytes of the entries from `left`; if it is then below 0, return an empty payload.
         """
         cdef Py_ssize_t size = 5 + count, index
         cdef bytes payload
@@ -352,7 +354,7 @@ cdef class HashFloodGuard:
 
 
 cdef Py_ssize_t small_entries(const Span* spans, Py_ssize_t count) noexcept:
-    """Return the number of small entries at the start."""
+    """Return how many entries at the start are small."""
     cdef Py_ssize_t index
     for index in range(count):
         if spans[index].end - spans[index].start > SMALL_ENTRY:
@@ -361,7 +363,7 @@ cdef Py_ssize_t small_entries(const Span* spans, Py_ssize_t count) noexcept:
 
 
 cdef Py_ssize_t head_size(int codec_id, const char* entry, Py_ssize_t size) noexcept:
-    """Return the size of the head before the entries of a large container; 0 for another value."""
+    """Return the size of a large container's head, before its entries; 0 for another value."""
     cdef unsigned char lead = <unsigned char>entry[0]
     if size <= LARGE_ENTRY:
         return 0
@@ -375,7 +377,7 @@ cdef Py_ssize_t head_size(int codec_id, const char* entry, Py_ssize_t size) noex
 
 
 cdef Py_ssize_t trimmed(const char* text, Py_ssize_t size) noexcept:
-    """Return the size of a value of JSON without the bytes between it and the next one."""
+    """Return the size of a JSON value without the bytes between it and the next value."""
     while size and (<unsigned char>text[size - 1] <= c" " or text[size - 1] == c","):
         size -= 1
     return size
@@ -388,15 +390,15 @@ cdef bint _is_of_another_type(error) except -1:
 
 
 def key_decoder(int codec_id, type, *, is_key=True, dec_hook=None):
-    """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
+    """Return a decoder for many keys, or set values, of one type; `dec_hook` is msgspec's hook for other classes."""
     import msgspec  # On first use: a client that makes no call does not load it.
 
     if codec_id == MSGPACK:
         return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any], dec_hook=dec_hook).decode
-    # Keys are text in JSON; for a number, the number in the text counts.
+    # JSON keys are text; for a numeric key type the text is decoded as a number.
     return msgspec.json.Decoder(list[type], strict=not is_key, dec_hook=dec_hook).decode
 
 
 def untyped_guard():
-    """Return the guard of msgpack values of unknown type."""
+    """Return the guard for msgpack values of unknown type."""
     return HashFloodGuard(MSGPACK, keys=(key_decoder(MSGPACK, Any),), values=(), skips_texts=True)

@@ -10,13 +10,14 @@ from fastrpc._core.payload.coders cimport PayloadCoders, PayloadScan
 @cython.final
 cdef class Marshal:
     cdef:
-        # The method and the codec; never change. `shape` is None for a method known only by name.
+        # The method and the codec, constant. `shape` is None for a method known only by name.
         readonly str method
         readonly int codec_id
         readonly ArgumentShape shape
         readonly PayloadCoders coders
 
-        # Copies from shape and coders for the fast paths. Without a shape any n is in _shortest ... _positional.
+        # Copies from `shape` and `coders` for the fast paths. Without a shape any number of arguments is between
+        # _shortest and _positional.
         int _layout
         int _form
         Py_ssize_t _shortest
@@ -26,13 +27,13 @@ cdef class Marshal:
         object _decode_result
         tuple _exact
 
-        # Whether the single argument is the payload itself; whether arguments are always by name, each name once, and
-        # results hold no number that JSON lacks.
+        # `_takes_bytes`: the payload is the single argument itself. `by_name`: arguments are always sent by name, each
+        # name once, and results contain no number that JSON lacks.
         bint _takes_bytes
         readonly bint by_name
 
-        # The scans of payloads before decoding, None for no scan; and their limits. _scan_opened is for arguments that
-        # are not positional: they may hold containers even if the types of the arguments do not.
+        # The scans of payloads before decoding, None for no scan, and the limits of the scans. `_scan_opened` is for
+        # arguments that are not positional: they may contain containers even if the types of the arguments do not.
         PayloadScan _scan_arguments
         PayloadScan _scan_opened
         PayloadScan _scan_result
@@ -40,36 +41,37 @@ cdef class Marshal:
         int _depth
         Py_ssize_t _item_limit
 
-        # Bytes to charge for the last decoded arguments or message: the payload, 72 for each scanned container, and the
-        # growth of long texts.
+        # The bytes to charge for the last decoded arguments or message: the payload, 72 for each scanned container, and
+        # the growth of long texts.
         readonly Py_ssize_t charge
 
-        # Whether the arguments decoded last, by name, were accepted as a map: a refusal is about its parts.
+        # Whether the last decoded arguments, sent by name, were accepted as a map; then a refusal concerns a value in
+        # it.
         readonly bint was_opened
 
-    # Returns bytes; raises TypeError as a local call if the arguments do not fit, EncodeError if one cannot be
-    # encoded. `kwargs` may be None.
+    # Return bytes. Raise TypeError, like a local call, if the arguments do not fit; raise EncodeError if an argument
+    # cannot be encoded. `kwargs` may be None.
     cpdef object encode_arguments(self, tuple args, dict kwargs)
 
-    # As `encode_arguments`; also sets `names` to the hash of the given positions for the REQUEST.
+    # Like `encode_arguments`, but also set `names` to the number of the given names for the REQUEST (ParameterNames).
     cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names)
     cdef uint64_t names_at(self, Py_ssize_t count) noexcept
 
-    # Returns a tuple (exactly this type) of positions, or BoundArguments; raises CallError INVALID_ARGUMENT or
-    # RESOURCE_EXHAUSTED, processed "no", which names the parameter and the expected type.
+    # Return a tuple (exactly this type) of positional arguments, or BoundArguments. Raise CallError with
+    # INVALID_ARGUMENT or RESOURCE_EXHAUSTED, processed "no", and with the parameter and the expected type in its text.
     cpdef object decode_arguments(self, object payload)
 
-    # Returns bytes; raises EncodeError with the method. For a server stream: one message.
+    # Return bytes; raise EncodeError with the method. In a server stream this encodes one message.
     cpdef object encode_result(self, object value)
 
-    # Returns the value; raises DecodeError with method and place. For a server stream: one message.
+    # Return the value; raise DecodeError with the method and the place. In a server stream this decodes one message.
     cpdef object decode_result(self, object payload)
 
-    # One message of a client stream; errors as for arguments.
+    # One message of a client stream, with the errors of arguments.
     cpdef object encode_message(self, object value)
     cpdef object decode_message(self, object payload)
 
-    # Raises TypeError if `payload`, the encoded `value`, does not decode as a result.
+    # Raise TypeError if `payload`, the encoded `value`, cannot be decoded as a result.
     cdef int check_result(self, object value, bytes payload) except -1
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names)

@@ -5,8 +5,8 @@
     ArgumentShape     the arguments of a method                }
     PayloadCoders     the codec's prepared parts (`coders`)    }  -> Marshal
 
-A payload of arguments is an array in parameter order, without stream parameters, or a map from
-names and positions. Raw bytes and protobuf messages are a payload as they are.
+A payload of arguments is an array in parameter order, without stream parameters, or a map whose keys are names and
+positions. Raw bytes and encoded protobuf messages are payloads themselves.
 """
 
 cimport cython
@@ -43,16 +43,16 @@ from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
 cdef enum Form:
-    # The forms of arguments in one value: the only argument; a map by name; a map by name, else the only argument.
+    # The forms of arguments as one value: the only argument; a map by name; a map by name, or else the only argument.
     FORM_WHOLE
     FORM_NAMED
     FORM_EITHER
 
 cdef enum:
-    # https://github.com/msgpack/msgpack/blob/master/spec.md
+    # Lead bytes of msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
-    # The entries of a map that is decoded for every method: so few keys cost nothing, even if they are made to collide.
+    # The most entries of a map that is decoded for every method: so few keys cost little even if they collide.
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
@@ -60,18 +60,18 @@ cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITH
 cdef dict NOTHING = {PRESCAN_MSGPACK: b"\xc0", PRESCAN_JSON: b"null"}
 cdef dict EMPTY_MAP = {PRESCAN_MSGPACK: b"\x80", PRESCAN_JSON: b"{}"}
 
-# The errors of codecs for bytes that do not fit; any other is a mistake in the user's own type and passes. Set by the
-# first marshal: a client that makes no call does not load msgspec.
+# The errors of codecs for bytes that do not fit. Any other error is a mistake in the user's type and is not caught. Set
+# by the first marshal: a client that makes no call does not load msgspec.
 cdef tuple DECODE_FAILURES = None
 
-# As a C global: an import would be looked up in the module's dictionary at each use.
+# A C global, since an imported name would be looked up in the module's dictionary at each use.
 cdef object MISSING = NO_ARGUMENT
 
 
 cdef int load_failures() except -1:
     global DECODE_FAILURES
     if DECODE_FAILURES is None:
-        # Errors of msgspec before 0.21 are not ValueErrors.
+        # In msgspec before 0.21 its errors are not ValueErrors.
         from msgspec import MsgspecError
 
         DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
@@ -107,7 +107,7 @@ cdef class Marshal:
         self._positional = cython.cast(Py_ssize_t, 1 << 30) if shape is None else shape.positional
         self._encode, self._encode_result = coders.encode_arguments, coders.encode_result
         self._decode_result = coders.decode_result
-        # Prepared decoders of positions do not apply to arguments by name.
+        # Prepared decoders for positions do not fit arguments by name.
         self.by_name = by_name
         self._exact = () if by_name else coders.exact or ()
         self._takes_bytes = self._layout == LAYOUT_RAW and (
@@ -144,8 +144,8 @@ cdef class Marshal:
 
     @cython.nonecheck(False)
     cdef uint64_t names_at(self, Py_ssize_t count) noexcept:
-        """Return the hash of the names of arguments that fill the first `count` positions, or some of them."""
-        # The names of a method given by its name are unknown, and raw bytes and messages have no positions.
+        """Return the number for the names of arguments that fill the first `count` positions, or some of these."""
+        # The names of a method known only by name are unknown; raw bytes and messages have no positions.
         if self.shape is None or self._layout > LAYOUT_OTHER:
             return 0
         return self.shape.told._numbers[count]
@@ -157,7 +157,7 @@ cdef class Marshal:
         if self._layout == LAYOUT_MSGPACK and PyBytes_CheckExact(payload) and PyBytes_GET_SIZE(payload) > 0:
             first = <unsigned char> PyBytes_AS_STRING(payload)[0]
             if FIXARRAY <= first <= FIXARRAY_LAST and first - FIXARRAY < PyTuple_GET_SIZE(self._exact):
-                # Borrowed from the tuple, which this object keeps and which cannot change.
+                # Borrowed from the tuple, which this object keeps and which is immutable.
                 decode = PyTuple_GET_ITEM(self._exact, first - FIXARRAY)
                 if decode != <PyObject*> None:
                     self.charge = PyBytes_GET_SIZE(payload)
@@ -199,14 +199,14 @@ cdef class Marshal:
         if self._layout == LAYOUT_RAW or self._decode_result is None:
             return 0
         try:
-            # Not `decode_result`: the limits apply only to payloads of a peer.
+            # Not `decode_result`, which applies the limits for payloads of a peer.
             if self._layout == LAYOUT_READ:
                 payload = self.coders.read_result(payload)
             decoded = self._decode_result(payload)
         except Exception as error:
             raise TypeError(f"{self.method}: {described_error(error, 'result', (), quotes=True)}") from None
         if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
-            # The bytes of two kinds of messages may be equal.
+            # Different kinds of messages may have the same bytes.
             expected, got = type(decoded).__name__, type(value).__name__
             raise TypeError(f"{self.method}: result: expected `{expected}`, got `{got}`")
         return 0
@@ -234,7 +234,7 @@ cdef class Marshal:
             raise refusal(described_error(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode arguments given by name, or one argument that is the whole payload; refuse unfit arguments."""
+        """Encode arguments given by name, or a single whole payload; refuse arguments that do not fit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
@@ -251,9 +251,10 @@ cdef class Marshal:
         return self._encode_single(self._encode, values[0], f"argument {self.shape.names[0]}")
 
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
-        """Encode an array if the given values fill the first positions, otherwise a map; defaults are omitted."""
+        """Encode an array if the given values fill the first positions, otherwise a map; omit defaults."""
         cdef list values = self.shape.fit(args, kwargs)
-        # The number of given values; of values that fill the first positions; of positions up to the last given one.
+        # `given`: the number of given values. `leading`: how many of them fill the first positions. `reached`: the
+        # number of positions up to the last given value.
         cdef Py_ssize_t at, given = 0, leading = 0, reached = 0
         cdef dict named
         if values is None:
@@ -269,7 +270,7 @@ cdef class Marshal:
         names[0] = self.names_at(reached)
         if given == leading:
             return _encoded_arguments(self, tuple(values[:leading]), args, kwargs)
-        # A parameter with a position is named by its number, a keyword-only one by its name.
+        # The key of a parameter with a position is the position, of a keyword-only parameter its name.
         named = {}
         for at in range(len(values)):
             if values[at] is not MISSING:
@@ -277,7 +278,7 @@ cdef class Marshal:
         return _encoded_arguments(self, named, args, kwargs)
 
     cdef object _encode_value(self, list values, tuple args, dict kwargs):
-        """Encode arguments as one value: a single one unchanged, others as a map by name; defaults are omitted."""
+        """Encode arguments as one value: a single argument unchanged, others as a map by name; omit defaults."""
         if self._form != FORM_NAMED:
             return _encoded_arguments(self, None if values[0] is MISSING else values[0], args, kwargs)
         named = {name: value for name, value in zip(self.shape.names, values) if value is not MISSING}
@@ -299,7 +300,7 @@ cdef class Marshal:
         return _encoded_arguments(self, kwargs if kwargs else args, args, kwargs)
 
     cdef object _encode_single(self, object encode, object value, str part):
-        """Return the payload that is `value` itself."""
+        """Return the payload for one value that is the whole payload."""
         if self._layout == LAYOUT_RAW:
             if PyBytes_CheckExact(value):
                 return value
@@ -309,7 +310,7 @@ cdef class Marshal:
         return _encoded(self, encode, value, part)
 
     cdef object _decode_slowly(self, object payload):
-        """Decode maps, JSON, payloads of one value, and arrays of a wrong length or of more than 15 items."""
+        """Decode maps, JSON, payloads of one value, and arrays of another length or of more than 15 items."""
         cdef object opened
         self.charge = weight_of(self.codec_id, payload) if self._scan_arguments is None else len(payload)
         if self.by_name:
@@ -327,7 +328,7 @@ cdef class Marshal:
         return self._decode_opened(payload)
 
     cdef object _decode_read(self, bytes plain):
-        """Return the arguments in an array or a map that was made of a payload in another form."""
+        """Return the arguments from an array or a map that was converted from a payload in another form."""
         cdef Py_ssize_t count = <unsigned char>PyBytes_AS_STRING(plain)[0] - FIXARRAY
         self.charge = weight_of(PRESCAN_MSGPACK, plain) if self._scan_arguments is None else PyBytes_GET_SIZE(plain)
         if not 0 <= count < len(self._exact) or self._exact[count] is None:
@@ -337,7 +338,7 @@ cdef class Marshal:
         return _decoded(self, self._exact[count], plain)
 
     cdef object _decode_opened(self, object payload):
-        """Return the arguments in an array or a map."""
+        """Return the arguments from an array or a map."""
         cdef object opened
         if self._scan_opened is not None:
             self._scan_or_refuse(self._scan_opened, payload, "the arguments")
@@ -350,7 +351,7 @@ cdef class Marshal:
         raise refusal(f"the arguments are {type(opened).__name__}, they must be an array or a map")
 
     cdef object _decode_value(self, object payload):
-        """Return the arguments in one value. A value for a method without parameters is scanned and dropped."""
+        """Return the arguments from one value. For a method without parameters the value is scanned and dropped."""
         if self.shape is None:
             self._scan_or_refuse(self._scan_opened, payload, "the argument")
             return (self.coders.open(payload),)
@@ -366,7 +367,7 @@ cdef class Marshal:
             return self._bind([self.coders.items[0](payload)])
         except DECODE_FAILURES as error:
             if payload == NOTHING[self.codec_id]:
-                # Go reads this as the zero value of a struct.
+                # Go decodes an empty payload as the zero value of a struct.
                 try:
                     return self._bind([self.coders.items[0](EMPTY_MAP[self.codec_id])])
                 except DECODE_FAILURES:
@@ -374,19 +375,19 @@ cdef class Marshal:
             raise refusal(described_error(error, self.shape.names[0], ())) from None
 
     cdef object _decode_exactly(self, object payload):
-        """Return the tuple in a JSON array of the only fitting length; None for a map or another length."""
+        """Return a tuple for a JSON array of the only fitting length; None for a map or another length."""
         if self._scan_arguments is not None:
             self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
         try:
             return self._exact[self._positional](payload)
         except DECODE_FAILURES as error:
-            # Without a place, the outermost value does not fit, or the payload is not JSON.
+            # If the error has no place, the outermost value does not fit, or the payload is not JSON.
             if " - at " in str(error):
                 raise _arguments_refused(self, error) from None
         return None
 
     cdef object _decode_named(self, object payload):
-        """Return the arguments in a map by name; an empty payload has no arguments."""
+        """Return the arguments from a map by name; an empty payload has no arguments."""
         cdef object opened
         self.was_opened = not payload
         if not payload:
@@ -402,7 +403,7 @@ cdef class Marshal:
         raise refusal("the arguments are an array, they must be a map by the names of the parameters")
 
     cdef object _decode_single(self, object payload):
-        """Return the arguments of a payload that is the only argument itself."""
+        """Return the only argument, which is the whole payload."""
         if self.shape is not None and not self.shape.names:
             if len(payload):
                 raise refusal(f"takes no arguments, got {len(payload)} bytes")
@@ -460,7 +461,7 @@ cdef class Marshal:
         return tuple(values) if self.shape is None else self.shape.bind(values)
 
     cdef int _refuse_long_map(self, object payload) except -1:
-        """Refuse a map of more arguments than parameters: its keys may be numbers that are chosen to collide."""
+        """Refuse a map with more arguments than parameters: its keys may be numbers chosen to collide."""
         cdef bytes head
         cdef Py_ssize_t count
         if self.shape is None or self.codec_id != PRESCAN_MSGPACK:
@@ -468,7 +469,7 @@ cdef class Marshal:
         head = bytes(memoryview(payload)[:5])
         if head[:1] != b"\xde" and head[:1] != b"\xdf":
             return 0
-        # A map with its length in 16 or 32 bits; the scan has found all bytes of the length.
+        # The length of the map has 16 or 32 bits; the scan has checked that all its bytes are present.
         count = int.from_bytes(head[1:3] if head[:1] == b"\xde" else head[1:], "big")
         if count > max(len(self.shape.names), SHORT_MAP):
             raise refusal(self.shape.arity_text(count))
@@ -486,13 +487,13 @@ cdef class Marshal:
         )
 
     cdef bint takes_details(self, bytes payload, int codec_id) except -1:
-        """Return whether the details of an error are within the limits of all values."""
+        """Return whether the details of an error are within the limits for all values."""
         cdef Py_ssize_t charge = 0
         return details_scan(codec_id).find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
 
 
 cdef bint _is_map(object payload, int codec_id) except -1:
-    """Return whether a payload begins as a map does."""
+    """Return whether a payload begins like a map."""
     cdef bytes begin = bytes(memoryview(payload)[:64])
     if codec_id == PRESCAN_JSON:
         return begin.lstrip()[:1] == b"{"
@@ -505,7 +506,7 @@ cdef bytes _as_bytes(object value):
     return bytes(value)
 
 
-# Calls of prepared functions; separate functions raise the error of a failure, away from the path of success.
+# Calls of prepared functions. Separate functions raise errors, to keep them out of the fast path.
 
 cdef object _raise_argument_failure(Marshal marshal, tuple args, dict kwargs):
     try:
@@ -537,7 +538,7 @@ cdef object _raise_encode_failure(Marshal marshal, str part, object value):
     try:
         return as_result(NULL)
     except CallError:
-        # The error of a program's function, in place of a codec, has a status already.
+        # An error of the program's own function, used instead of a codec, already has a status.
         raise
     except Exception as error:
         raise _encode_failure(marshal, part, value, error) from error
@@ -566,7 +567,7 @@ cdef object _arguments_refused(Marshal marshal, object error):
 
 
 cdef object _encode_failure(Marshal marshal, str part, object value, object error):
-    """Return the EncodeError with the reason why a value cannot be encoded."""
+    """Return an EncodeError with the reason why a value cannot be encoded."""
     if isinstance(error, RecursionError):
         reason = "it is nested too deep, or contains itself"
     else:
@@ -576,7 +577,7 @@ cdef object _encode_failure(Marshal marshal, str part, object value, object erro
 
 
 cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object error):
-    """Return the EncodeError that names the first argument that cannot be encoded."""
+    """Return an EncodeError that names the first argument that cannot be encoded."""
     names = () if marshal.shape is None else marshal.shape.names
     given = [(names[at] if at < len(names) else str(at), value) for at, value in enumerate(args)]
     for name, value in [*given, *kwargs.items()]:
@@ -588,7 +589,7 @@ cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object e
 
 
 cdef object _alone(Marshal marshal, str name, object value):
-    """Return the arguments of a call with only this one: its place may decide its encoding."""
+    """Return the arguments of a call with only this argument, whose position may decide its encoding."""
     if marshal.shape is None or marshal._layout == LAYOUT_OTHER:
         return (value,)
     if marshal._layout == LAYOUT_VALUE and marshal._form != FORM_NAMED:

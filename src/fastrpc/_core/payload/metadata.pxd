@@ -14,25 +14,24 @@ cdef bint is_too_large(bytes metadata, Py_ssize_t limit) noexcept
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
 
-# Return an entry; return keys and values of entries that were checked when they arrived, in their order.
+# Return an entry. Return the keys and values of entries in their order; the entries were checked when they arrived.
 cdef bytes entry_of(bytes key, bytes value)
 cdef list entries_of(bytes data)
 
-# Return the metadata of an answer without a stream, in the form of a protocol with head and trailers; either may be
-# None.
+# Return the metadata of an answer without a stream, for a protocol with head and trailers; either may be None.
 cdef bytes join_answer(bytes head, bytes trailers)
 cdef bint has_any_key(bytes data, frozenset keys) except -1
 
-# Return whether a lower-case key of a protocol of Go programs is also a valid key of ours.
+# Return whether a lower-case key from rpcx or Phobos is also a valid metadata key.
 cdef bint has_form(bytes key) except -1
 
-# Count omitted entries, and log the first one unless that was logged before.
+# Count omitted entries, and log the first one unless `is_told`: that was logged before.
 cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1
 
-# Return the beginning of a key for a text.
+# Return the beginning of a key for an error text.
 cdef str shown_key(bytes key)
 
 
 cdef inline bint is_binary(const char* key, Py_ssize_t size) noexcept nogil:
-    """Return whether the value of a key is bytes, not text."""
+    """Return whether a key's value is bytes, not text."""
     return size >= 4 and memcmp(key + size - 4, b"-bin", 4) == 0

@@ -23,7 +23,7 @@ class Metadata(MutableMapping[str, str]):
     def update(  # type: ignore[override]
         self, other: Mapping[str, Any] | Iterable[tuple[str, str | bytes]] = (), /, **more: str | bytes
     ) -> None:
-        """Take over text and, under keys that end in `-bin`, bytes; all entries or none."""
+        """Add text and, under keys that end in `-bin`, bytes; if one entry is invalid, add none."""
 
     @property
     def binary(self) -> MutableMapping[str, bytes]:
@@ -48,7 +48,7 @@ class MetadataPairs(Metadata):
     def __init__(self, pairs: Iterable[tuple[str, str | bytes]] = ()) -> None: ...
 
 class BinaryMetadata(MutableMapping[str, bytes]):
-    """The `-bin` entries of a `Metadata`, sharing its storage."""
+    """The `-bin` entries of a `Metadata`, in the same storage."""
 
     def __init__(self, entries: dict[str, str | bytes]) -> None: ...
     def __getitem__(self, key: str) -> bytes: ...
@@ -93,5 +93,5 @@ def check_entry(key: object, value: object) -> None:
 
     Raises:
         TypeError: the key is not a str, or the value is neither str nor bytes.
-        ValueError: the key has other characters than a-z 0-9 . _ -, or does not fit its value's type.
+        ValueError: the key contains characters other than a-z 0-9 . _ -, or does not fit the type of the value.
     """

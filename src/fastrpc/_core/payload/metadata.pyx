@@ -1,14 +1,14 @@
-"""String keys and values that travel with a call.
+"""String keys and values that are sent with a call.
 
-Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0-9._-]` and unique; values are text,
-or bytes when the key ends in `-bin`. An entry counts key + value + 32 against the limit, as in HTTP/2
-(RFC 9113, 6.5.2), so that many tiny entries are charged for their overhead.
+Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0-9._-]` and unique; values are text, or
+bytes when the key ends in `-bin`. An entry counts as key + value + 32 bytes against the limit, as in HTTP/2 (RFC 9113,
+6.5.2), so that many tiny entries are charged for their overhead.
 
-With gRPC a key may repeat, and an answer has a head and trailers. A block of metadata received or sent by gRPC holds
-both unchanged: `decode_metadata` joins the values of a key, `metadata_pairs` keeps them separate.
+With gRPC a key may repeat, and an answer has a head and trailers. Metadata received or sent by gRPC keeps repeated
+keys, head and trailers unchanged: `decode_metadata` joins the values of a key, `metadata_pairs` keeps them separate.
 
-Protocols of Go programs allow keys of any bytes. An entry whose key has another form than ours is omitted from the
-call: it is counted, and the first one is logged. That applies to rpcx, Phobos and both of their header gateways.
+rpcx, Phobos and both of their header gateways allow keys of any bytes. An entry whose key is invalid here is omitted
+from the call and counted; the first one is logged.
 """
 
 import os
@@ -25,17 +25,17 @@ from fastrpc._core.base.histogram import count_dropped
 cdef enum:
     ENTRY_HEAD = 4
     ENTRY_COST = 32
-    # Up to this number of bytes all keys are compared; above it only keys whose bit in a filter is already set.
+    # Up to this many bytes, all keys are compared; above it, only keys whose bit in a filter is already set.
     FEW_BYTES = 256
     NOTED_BITS = 14
     LONGEST_KEY = 255
 
-# Odd and secret: no peer can choose keys that collide in the filter.
+# Odd and secret, so that no peer can choose keys that collide in the filter.
 cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little") | 1
 
 RESERVED_PREFIX = "frpc-"
 
-# The entry between head and trailers in the metadata of a whole answer.
+# The entry that separates head and trailers in the metadata of a complete answer.
 cdef bytes TRAILERS_BEGIN = bytes((len(b"frpc-trailers"), 0, 0, 0)) + b"frpc-trailers"
 
 KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
@@ -67,7 +67,7 @@ cdef bint seen_before(const char* data, const char* key, Py_ssize_t size) noexce
 
 
 cdef inline bint note_key(uint64_t* noted, const char* key, Py_ssize_t size) noexcept nogil:
-    """Note a key in a Bloom filter of one hash; return False if the key is certainly new."""
+    """Add a key to a Bloom filter with one hash; return False if the key is certainly new."""
     cdef uint64_t mixed = size, bit
     cdef Py_ssize_t i
     for i in range(size):
@@ -81,7 +81,7 @@ cdef inline bint note_key(uint64_t* noted, const char* key, Py_ssize_t size) noe
 
 
 cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noexcept nogil:
-    """Check that the entries are within `limit`, then that they are well formed (PROTOCOL.md, "Metadata")."""
+    """Check that the entries are within `limit`, then that they are well-formed (PROTOCOL.md, "Metadata")."""
     cdef Py_ssize_t at = 0, cost = 0, key_size, value_size
     if size > limit:
         return METADATA_TOO_LARGE
@@ -102,10 +102,10 @@ cdef bint is_too_large(bytes metadata, Py_ssize_t limit) noexcept:
 
 
 cdef int check_entries(const char* data, Py_ssize_t size) noexcept nogil:
-    """Return whether keys and texts are valid; the entries are known to fill the block."""
+    """Check keys and texts; return a MetadataVerdict. The entries are known to fill the block."""
     cdef Py_ssize_t at = 0, key_size, value_size
     cdef const char* key
-    # 1,771 entries fit into the highest limit: comparing each with each would take milliseconds.
+    # 1,771 entries fit into the highest limit: comparing all pairs would take milliseconds.
     cdef uint64_t[1 << (NOTED_BITS - 6)] noted
     cdef bint is_long = size > FEW_BYTES
     if is_long:
@@ -125,7 +125,7 @@ cdef int check_entries(const char* data, Py_ssize_t size) noexcept nogil:
 
 
 cpdef bytes encode_metadata(object entries):
-    """Return the wire form of a mapping of text, or of bytes under keys that end in `-bin`.
+    """Encode a mapping to text, or to bytes under keys that end in `-bin`.
 
     Raises:
         ValueError: a key or value cannot be sent; the message names the key and the allowed form.
@@ -143,7 +143,7 @@ def pairs_of(entries):
 
 
 def encode_pairs(pairs):
-    """Return the wire form of keys and values, in their order; keys may repeat."""
+    """Encode keys and values in their order; keys may repeat."""
     parts = []
     for key, value in pairs:
         check_entry(key, value)
@@ -176,7 +176,7 @@ cdef list entries_of(bytes data):
 
 
 cpdef dict decode_metadata(bytes data):
-    """Return key → text or bytes, without reserved keys; a comma joins values of one key.
+    """Return a dict of text and bytes without reserved keys; values of a repeated key are joined by commas.
 
     The bytes were checked when they arrived.
     """
@@ -233,7 +233,7 @@ def check_entry(key, value):
 
     Raises:
         TypeError: the key is not a str, or the value is neither str nor bytes.
-        ValueError: the key has other characters than a-z 0-9 . _ -, or does not fit its value's type.
+        ValueError: the key contains characters other than a-z 0-9 . _ -, or does not fit the type of the value.
     """
     if not isinstance(key, str):
         raise TypeError(f"a metadata key is a str, not {type(key).__name__}")
@@ -261,7 +261,7 @@ class Metadata(MutableMapping):
         self.update(entries)
 
     def update(self, other=(), /, **more):
-        """Take over text and, under keys that end in `-bin`, bytes; all entries or none."""
+        """Add text and, under keys that end in `-bin`, bytes; if one entry is invalid, add none."""
         entries = {**(other.entries if isinstance(other, Metadata) else dict(other)), **more}
         for key, value in entries.items():
             check_entry(key, value)
@@ -269,7 +269,7 @@ class Metadata(MutableMapping):
 
     @property
     def binary(self):
-        """The entries whose key ends in `-bin`, as a mapping of bytes that can be changed."""
+        """The entries whose keys end in `-bin`, as a mutable mapping to bytes."""
         return BinaryMetadata(self.entries)
 
     def __getitem__(self, key):
@@ -295,13 +295,13 @@ class Metadata(MutableMapping):
         return sum(1 for _ in self)
 
     def __repr__(self):
-        # The text of the mapping may be logged, where a credential must not appear.
+        # The repr may be logged, and must not show a credential.
         shown = {key: "…" if key == "authorization" else value for key, value in self.entries.items()}
         return f"Metadata({shown!r})"
 
 
 class MetadataPairs(Metadata):
-    """Metadata with repeatable keys, as in gRPC; as a mapping it joins their values."""
+    """Metadata whose keys may repeat, as in gRPC; as a mapping it joins the values of a key."""
 
     __slots__ = ("pairs",)
 
@@ -311,7 +311,7 @@ class MetadataPairs(Metadata):
 
 
 class BinaryMetadata(MutableMapping):
-    """The `-bin` entries of a `Metadata`, sharing its storage."""
+    """The `-bin` entries of a `Metadata`, in the same storage."""
 
     __slots__ = ("_entries",)
 

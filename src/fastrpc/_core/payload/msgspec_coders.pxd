@@ -1,4 +1,4 @@
-"""Coders around msgspec's: for payloads that are one `bytes` value, and for the defaults of plain dataclasses."""
+"""Wrappers around msgspec's coders: for payloads that are one `bytes` value, and for defaults of plain dataclasses."""
 
 cimport cython
 
@@ -6,33 +6,33 @@ cimport cython
 @cython.final
 cdef class BytesDecoder:
     cdef:
-        # The decoder of payloads that are not exactly one `bytes` value; never changes.
+        # The decoder for payloads that are not exactly one `bytes` value; constant.
         readonly object otherwise
 
 
 @cython.final
 cdef class BytesEncoder:
     cdef:
-        # The encoder of all other values; never changes.
+        # The encoder for all other values; constant.
         readonly object otherwise
 
 
 @cython.final
 cdef class DefaultFiller:
     cdef:
-        # The kind of the walk, and the class of an object with fields. Set once, by `define`, as types may refer to
-        # themselves.
+        # The kind of values that this object traverses, and the class of an object with fields. Set once, by `define`,
+        # since types may refer to themselves.
         int _kind
         readonly object cls
 
-        # For an object or a typed dict: the places of its parts, and the walker of each.
+        # For an object or a typed dict: the names of its parts, and the filler of each part.
         tuple _names
         tuple _parts
 
-        # For an object: the defaults that may be missing in its dict, {name: (value, factory)}.
+        # For an object: the defaults that its dict may lack, {name: (value, factory)}.
         dict _defaults
 
-        # For a union: {class of a value: its walker}. For a collection or a map: the walkers of its values and keys.
+        # For a union: {class of a value: its filler}. For a collection or a map: the fillers of its values and keys.
         dict _by_class
         DefaultFiller _each
         DefaultFiller _keys
@@ -47,6 +47,6 @@ cdef class DefaultFiller:
 @cython.final
 cdef class FillingDecoder:
     cdef:
-        # payload -> value, and the walker of the value.
+        # The function that decodes a payload, and the filler of its value.
         object _decode
         DefaultFiller _filler

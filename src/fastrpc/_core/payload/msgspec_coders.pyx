@@ -1,12 +1,12 @@
-"""Coders around msgspec's: for payloads that are one `bytes` value, and for the defaults of plain dataclasses.
+"""Wrappers around msgspec's coders: for payloads that are one `bytes` value, and for defaults of plain dataclasses.
 
-A large `bytes` value, or its payload, is placed in pooled memory: fresh memory costs a page fault for each 4 KiB, which
-takes longer than the copy. `make promises ARGS=files` shows the gain.
+A large `bytes` value, or its payload, is stored in pooled memory: fresh memory costs a page fault for each 4 KiB, which
+takes longer than the copy. `make promises ARGS=files` measures the gain.
 
-For a missing field of a dataclass, msgspec finds the default as an attribute of the class and sets nothing on the
-object. But it encodes the object's `__dict__`: a forwarded value loses the field, and the next reader applies its own
-default. Here each such object gets all its fields. Fillers form a graph like the types (`rpc/schema/defaults.py`); a
-type without such dataclasses has none.
+If a field of a dataclass is missing, msgspec sets nothing on the object, whose attribute is then the default in the
+class. But msgspec encodes the object's `__dict__`: a forwarded value would lose the field, and the next reader would
+apply its own default. Therefore fillers set all fields of each such object. They form a graph like the types
+(`rpc/schema/defaults.py`); a type without such dataclasses has no filler.
 """
 
 cimport cython
@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from fastrpc._core.base.buffer cimport SMALLEST_BLOCK, copied, new_block
 
 cdef enum:
-    # https://github.com/msgpack/msgpack/blob/master/spec.md
+    # Lead bytes of msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md
     BIN8 = 0xC4
     BIN16 = 0xC5
     BIN32 = 0xC6
@@ -56,14 +56,15 @@ cdef class BytesDecoder:
         if PyBytes_CheckExact(payload):
             data = <const unsigned char*>PyBytes_AS_STRING(payload)
             size = PyBytes_GET_SIZE(payload)
-            # The end of a bytes object is a zero that may be read: an empty payload has a first byte.
+            # An empty payload has a first byte, too: bytes objects end with a zero byte that may be read.
             width = 1 if data[0] == BIN8 else 2 if data[0] == BIN16 else 4 if data[0] == BIN32 else 0
             if width and size > width:
                 for at in range(1, width + 1):
                     length = length << 8 | data[at]
                 if length == size - 1 - width:
                     return copied(<const char*>data + 1 + width, length)
-        # The payload has another type, another length, or more bytes after it: the other decoder reports the error.
+        # The payload has another type or length, or bytes after its value: the other decoder decodes it or raises the
+        # error.
         return self.otherwise(payload)
 
 
@@ -106,7 +107,8 @@ cdef class DefaultFiller:
         return value
 
     cdef int fill(self, object value) except -1:
-        # As deep as the value, which the pre-scan has bounded; values of other types are skipped.
+        # The recursion is as deep as the value, whose depth the pre-scan has limited. Values of other types are
+        # skipped.
         cdef object found
         if self._kind == UNION:
             found = self._by_class.get(type(value))

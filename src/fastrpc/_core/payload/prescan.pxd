@@ -1,9 +1,9 @@
-"""Count depth and values of a payload before any object of it exists."""
+"""Count the depth and the values of a payload before it is decoded."""
 
 from libc.stdint cimport uint8_t
 
 cdef enum:
-    # The entries of the longest container that is not noted: a dict then compares an entry with at most 63 others.
+    # The most entries of a container that is not noted: a dict then compares an entry with at most 63 others.
     UNNOTED_ENTRIES = 64
 
 
@@ -21,18 +21,19 @@ cdef struct Group:
 
 
 cdef struct KeyLog:
-    # Whether keys of maps and values of arrays are noted; without either the scan gets no log.
+    # Whether map keys and array values are noted. If neither is, the scan gets no log.
     bint notes_maps
     bint notes_arrays
-    # Keys of msgpack that are text or bytes are omitted: their hashes are unpredictable.
+    # Whether text and bytes keys of msgpack are omitted, since their hashes are unpredictable.
     bint skips_texts
 
-    # Spans of the containers being read, the innermost one last; the first `size` of `capacity`.
+    # Spans of entries in the open containers, the entries of the innermost container last; the first `size` of
+    # `capacity` are used.
     Span* open
     Py_ssize_t size
     Py_ssize_t capacity
 
-    # Spans of the long containers that ended.
+    # Spans of entries in the long containers that ended, and the groups that they form.
     Span* kept
     Py_ssize_t kept_size
     Py_ssize_t kept_capacity
@@ -40,13 +41,13 @@ cdef struct KeyLog:
     Py_ssize_t group_count
     Py_ssize_t group_capacity
 
-    # The sum of count * count over the groups: the most comparisons between entries.
+    # The sum of count * count over the groups: the most comparisons between their entries.
     double comparisons
 
 
 cdef bint grow_open(KeyLog* log) noexcept nogil
 
-# An entry of the innermost container begins. False: no memory.
+# Note that an entry of the innermost container begins. False: out of memory.
 cdef inline bint note_start(KeyLog* log, Py_ssize_t start) noexcept nogil:
     if log.size == log.capacity and not grow_open(log):
         return False
@@ -54,20 +55,20 @@ cdef inline bint note_start(KeyLog* log, Py_ssize_t start) noexcept nogil:
     log.size += 1
     return True
 
-# Ends the entry noted last, if one was noted since `base` and has no end yet.
+# Set the end of the last noted entry, if an entry was noted since `base` and has no end yet.
 cdef inline void note_end(KeyLog* log, Py_ssize_t base, Py_ssize_t end) noexcept nogil:
     if log.size > base and log.open[log.size - 1].end == log.open[log.size - 1].start:
         log.open[log.size - 1].end = end
 
-# Ends the container whose entries begin at `base`, at `end`, and keeps the entries if they are many. An entry of an
-# array ends where the next one begins. False: no memory.
+# End the container whose entries begin at `base`, and keep the entries if they are many. An entry of an array ends
+# where the next entry begins. False: out of memory.
 cdef bint close_group(KeyLog* log, Py_ssize_t base, bint is_map, Py_ssize_t end) noexcept nogil
 
 cdef void release(KeyLog* log) noexcept nogil
 
 cdef enum:
-    # The codec numbers of PROTOCOL.md that this scan reads; payloads of other codecs are accepted unread. Protobuf has
-    # its own scan.
+    # The codecs that this scan reads, by their numbers in PROTOCOL.md. Payloads of other codecs are accepted unread;
+    # protobuf has a separate scan.
     PRESCAN_MSGPACK = 1
     PRESCAN_JSON = 2
 
@@ -82,20 +83,20 @@ cdef enum:
     PRESCAN_OVERLAPPING_KEYS = 6
 
 cdef enum:
-    # The scan's own stack, 8 bytes a level; a larger `max_depth` counts as this one.
+    # The levels of the scan's stack, 8 bytes each; a larger `max_depth` is treated as this one.
     PRESCAN_DEEPEST = 1024
-    # Bytes charged for each container beside the payload's own: an empty dict or list with its slot.
+    # Bytes charged for each container in addition to the payload: an empty dict or list with its slot.
     PRESCAN_CONTAINER_CHARGE = 72
-    # Longer texts are charged with the size of their `str`; the header of a shorter one outweighs its characters.
+    # Texts longer than this are charged with the size of their `str`; the header of a shorter `str` outweighs its
+    # characters.
     LONG_TEXT = 64
 
-# The bytes that a `str` takes beyond its UTF-8, without its header. `place` is borrowed for the call.
+# Return the bytes by which a `str` exceeds its UTF-8, without its header. `place` is borrowed for the call.
 cdef Py_ssize_t text_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil
 
-# `data` is borrowed for the call. The outermost container is depth 1. Every element, key and value
-# inside a container is an item. `charge` receives the bytes of the scanned part, of its containers, and those by which
-# its long texts grow.
-# `log` receives the places of keys and values of long containers; NULL: not recorded.
+# Scan `data`, which is borrowed for the call. The outermost container has depth 1. Every element, key and value inside
+# a container is an item. `charge` is set to the bytes to charge: for the scanned part, for its containers, and for the
+# growth of its long texts. `log` gets the positions of keys and values in long containers; NULL: they are not noted.
 cdef int prescan(
     int codec_id,
     const char* data,

@@ -1,18 +1,17 @@
-"""Count depth and values of a payload before any object of it exists.
+"""Count the depth and the values of a payload before it is decoded.
 
-Decoding turns one byte into an object of 60 bytes or more, and recurses once per level of nesting. So
-16 MiB of empty maps would become a gigabyte, and a million brackets would overflow a thread's stack.
-The scan reads the payload once, without recursion, and refuses both. It allocates only to record
-keys for `hash_flood`, which checks them for chosen collisions. It is never more lenient than the
-decoder: the decoder stops at a malformed byte or earlier, so it meets no more values than were
-counted here.
+Decoding turns one byte into an object of 60 bytes or more, and recurses once per level of nesting. So 16 MiB of empty
+maps would become a gigabyte, and a million brackets would overflow a thread's stack. The scan reads the payload once,
+without recursion, and refuses both. It allocates memory only to note keys for `hash_flood`, which checks them for
+chosen collisions. It counts at least as many values as the decoder meets, since the decoder stops at the first
+malformed byte, or earlier.
 
-A `str` takes as many bytes for each character as its widest one needs: one character beyond U+FFFF makes it four times
-as long as its ASCII. Long texts are charged with their size in memory.
+A `str` uses as many bytes for each character as its widest character needs: one character beyond U+FFFF makes it four
+times as long as ASCII. Long texts are charged with their size in memory.
 
-The positions of the keys of long maps and of the values of long arrays are noted for `hash_flood`, which decodes them
-separately. Containers nest, so the entries of open containers form a stack; when a container ends, its entries are kept
-or dropped.
+The positions of keys in long maps and of values in long arrays are noted for `hash_flood`, which decodes these
+separately. The entries of open containers form a stack, since containers nest; when a container ends, its entries are
+kept or dropped.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -40,7 +39,7 @@ cdef bint grow_open(KeyLog* log) noexcept nogil:
 
 
 cdef bint grow_kept(KeyLog* log, Py_ssize_t count) noexcept nogil:
-    """Make room for `count` spans and for a group."""
+    """Make room for `count` further spans and a group."""
     cdef Py_ssize_t capacity = log.kept_capacity
     cdef Span* spans
     cdef Group* groups
@@ -100,7 +99,7 @@ cdef int prescan(
     Py_ssize_t* charge,
     KeyLog* log,
 ) noexcept nogil:
-    # nogil: `data` is a raw pointer that the caller keeps alive for the call; nothing here is an object.
+    # Without the GIL: the caller keeps `data` alive for the call, and nothing here is an object.
     cdef Py_ssize_t beyond = 0
     cdef int result = PRESCAN_OK
     if max_depth > PRESCAN_DEEPEST:
@@ -113,13 +112,14 @@ cdef int prescan(
     return result
 
 
-# The memory of texts
+# The size of texts in memory
 
 cdef inline Py_ssize_t survey_word(uint64_t word, uint64_t* latin, uint64_t* plane) noexcept nogil:
-    """Return the number of continuation bytes among eight bytes of UTF-8; note first bytes of wide characters."""
+    """Return the number of continuation bytes in eight bytes of UTF-8, and note the first bytes of wide characters."""
     cdef uint64_t highest = <uint64_t> 0x8080808080808080, lowest = <uint64_t> 0x0101010101010101
     cdef uint64_t leads = word & (word << 1) & highest
-    # Bits of each byte, moved to its highest: the first bytes of characters beyond U+00FF, and of those beyond U+FFFF.
+    # Shifting moves the bits of each byte to its highest bit. `latin`: first bytes of characters beyond U+00FF;
+    # `plane`: beyond U+FFFF.
     latin[0] |= leads & ((word << 2) | (word << 3) | (word << 4) | (word << 5))
     plane[0] |= leads & (word << 2) & (word << 3)
     return <Py_ssize_t> (((word & ~(word << 1) & highest) >> 7) * lowest >> 56)
@@ -129,7 +129,7 @@ cdef Py_ssize_t signs_in(const uint8_t* place, Py_ssize_t size, int* width) noex
     """Return the number of characters in UTF-8, and the bytes that a `str` needs for each of them."""
     cdef uint64_t word, latin = 0, plane = 0
     cdef Py_ssize_t at, followers = 0
-    # Eight bytes at a time: one by one, a text of 16 MB would block the loop for 15 ms.
+    # Eight bytes at a time: byte by byte, a text of 16 MB would block the loop for 15 ms.
     for at in range(0, size - 7, 8):
         memcpy(&word, place + at, 8)
         if word & <uint64_t> 0x8080808080808080:
@@ -152,7 +152,7 @@ cdef inline Py_ssize_t growth_of(int width, Py_ssize_t signs, Py_ssize_t size) n
 
 
 cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return the `text_growth` of the inside of a JSON string, in which characters may be escaped."""
+    """Return the `text_growth` of the content of a JSON string, which may contain escapes."""
     cdef const uint8_t* end = place + size
     cdef const uint8_t* escape = <const uint8_t*> memchr(place, c"\\", size)
     cdef int width, unit
@@ -160,7 +160,7 @@ cdef Py_ssize_t json_growth(const uint8_t* place, Py_ssize_t size) noexcept nogi
     while escape != NULL and end - escape >= 2:
         if escape[1] == c"u" and end - escape >= 6:
             unit = hex_digit(escape[2]) << 4 | hex_digit(escape[3])
-            # Two escapes, of the halves of a pair, are one character beyond U+FFFF.
+            # The two escapes of a surrogate pair are one character beyond U+FFFF.
             width = max(width, 1 if unit == 0 else 4 if 0xD8 <= unit <= 0xDF else 2)
             signs -= 6 if 0xDC <= unit <= 0xDF else 5
             escape += 6
@@ -188,7 +188,7 @@ cdef inline bint is_map(uint8_t lead) noexcept nogil:
 
 
 cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uint8_t lead) noexcept nogil:
-    """Return the number of values in the container whose lead byte is before `place`, or -1."""
+    """Return the number of values in a container whose lead byte is just before `place`, or -1."""
     cdef Py_ssize_t count = lead & 0x0F
     cdef int width
     if lead >= 0xDC:
@@ -205,7 +205,7 @@ cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uin
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint8_t lead
 ) noexcept nogil:
-    """Return the end of the value whose lead byte is before `place`; NULL if it is incomplete."""
+    """Return the end of a value whose lead byte is just before `place`; NULL if it is incomplete."""
     cdef Py_ssize_t size
     cdef int width = 0
     if lead < 0x80 or lead >= 0xE0:                         # fixint
@@ -230,8 +230,9 @@ cdef inline const uint8_t* skip_scalar(
 
 
 cdef struct Level:
-    # Values still to come; the start of the entries in a KeyLog, -1 if they are not recorded; whether it is a map. 16
-    # bytes, which are copied at once; no payload has 2**31 entries, Memory.items is below that.
+    # The number of values still to come; the start of the entries in a KeyLog, -1 if they are not noted; whether this
+    # is a map. A level is 16 bytes, which are copied together. No payload has 2**31 entries: Memory.items is below
+    # that.
     Py_ssize_t pending
     int32_t noted_from
     int32_t is_map
@@ -251,8 +252,8 @@ cdef inline bint is_text(uint8_t lead) noexcept nogil:
 
 
 cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t at) noexcept nogil:
-    """Note that the next value of a level begins. False: no memory."""
-    # Keys and values take turns, and a map ends with a value: there its last key ends.
+    """Note that the next value of a level begins. False: out of memory."""
+    # Keys and values alternate, and a map ends with a value: the last key ends where that value begins.
     if level.is_map and not level.pending & 1:
         note_end(log, level.noted_from, at)
         return True
@@ -260,7 +261,7 @@ cdef inline bint note(KeyLog* log, const Level* level, uint8_t lead, Py_ssize_t 
 
 
 cdef inline Py_ssize_t growth_behind(const uint8_t* place, const uint8_t* end, uint8_t lead) noexcept nogil:
-    """Return the growth of a text whose size of 8, 16 or 32 bits is at `place`."""
+    """Return the growth of a text whose size, of 8, 16 or 32 bits, is at `place`."""
     cdef int width = 1 << (lead - 0xD9)
     return text_growth(place + width, end - place - width) if end - place >= LONG_TEXT else 0
 
@@ -268,7 +269,7 @@ cdef inline Py_ssize_t growth_behind(const uint8_t* place, const uint8_t* end, u
 cdef inline const uint8_t* weigh_scalar(
     const uint8_t* place, const uint8_t* end, uint8_t lead, Py_ssize_t* beyond
 ) noexcept nogil:
-    """Return the position after a scalar, NULL if it is malformed or cut off; add the growth of a text."""
+    """Return the position after a scalar, NULL if it is malformed or incomplete; add the growth of a text."""
     cdef const uint8_t* behind = skip_scalar(place, end, lead)
     if behind != NULL and 0xD9 <= lead <= 0xDB:             # str 8, 16, 32
         beyond[0] += growth_behind(place, behind, lead)
@@ -328,7 +329,7 @@ cdef inline const uint8_t* scalar_end(const uint8_t* place, const uint8_t* end) 
 
 
 cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
-    """Return whether a value follows the string with this closing quote."""
+    """Return whether the string with this closing quote is a key, followed by a colon."""
     cdef const uint8_t* place = quote + 1
     while place < end and place[0] <= c" ":
         place += 1
@@ -336,7 +337,8 @@ cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
 
 
 cdef struct JsonLevel:
-    # The start of its entries in a KeyLog, and whether it is an object whose keys, or an array whose values, are noted.
+    # The start of the entries in a KeyLog; whether this is an object whose keys are noted; an array whose values are
+    # noted.
     int32_t noted_from
     int16_t notes_keys
     int16_t notes_values
@@ -350,12 +352,12 @@ cdef inline void open_level(const KeyLog* log, JsonLevel* levels, int depth, uin
 
 
 cdef inline bint close_level(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
-    """Keep the entries noted of a level. False: no memory."""
+    """Keep the noted entries of a level. False: out of memory."""
     return log == NULL or depth < 0 or close_group(log, levels[depth].noted_from, levels[depth].notes_keys, end)
 
 
 cdef bint close_all(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
-    """Keep the entries of unclosed levels: the decoder still accepts them up to the error."""
+    """Keep the entries of unclosed levels: the decoder reads them before it meets the error."""
     while depth > 0:
         depth -= 1
         if not close_level(log, levels, depth, end):
@@ -366,7 +368,7 @@ cdef bint close_all(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t 
 cdef inline bint note_token(
     KeyLog* log, const JsonLevel* level, const uint8_t* data, const uint8_t* place, const uint8_t* quote, const uint8_t* end
 ) noexcept nogil:
-    """Note the token at `place`, a string if it ends at `quote`, if tokens are recorded. False: no memory."""
+    """Note the token at `place`, a string if it ends at `quote`, if tokens are noted. False: out of memory."""
     if level.notes_values:
         return note_start(log, place - data)
     if level.notes_keys and quote != NULL and is_key(quote, end):
@@ -423,7 +425,7 @@ def prescan_payload(int codec_id, payload, *, int max_depth=100, Py_ssize_t max_
     cdef Py_ssize_t charge = 0
     cdef int result
     PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-    # `view` keeps the payload alive and unmoved until it is released, so the GIL may be released.
+    # `view` keeps the payload in place until it is released, so the GIL may be released.
     with nogil:
         result = prescan(codec_id, <const char*> view.buf, view.len, max_depth, max_items, &charge, NULL)
     PyBuffer_Release(&view)
@@ -440,7 +442,7 @@ def noted_entries(int codec_id, bytes payload not None, *, bint maps=True, bint 
     log.skips_texts = not texts
     found = []
     try:
-        # `payload` is kept by the caller.
+        # The caller keeps `payload` alive.
         prescan(codec_id, payload, len(payload), PRESCAN_DEEPEST, len(payload), &charge, &log)
         for number in range(log.group_count):
             group = log.groups[number]

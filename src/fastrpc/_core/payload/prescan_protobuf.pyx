@@ -1,7 +1,7 @@
-"""The pre-scan of protobuf payloads, which can be parsed only with the descriptor of their message.
+"""The pre-scan of protobuf payloads, which can only be parsed with the descriptor of their message.
 
-Two bytes of an empty message within a message become an object of thirty or more: 16 MiB would take
-half a gigabyte and a second. The scan counts the objects that the decoder would make; see `prescan`.
+An empty message within a message has two bytes and becomes an object of thirty or more: 16 MiB would need half a
+gigabyte and a second. The scan counts the objects that the decoder would create; see `prescan`.
 """
 
 cimport cython
@@ -29,7 +29,7 @@ from fastrpc._core.payload.prescan cimport (
     PRESCAN_TOO_MANY_ITEMS,
 )
 
-# The content of a field that is not a message. `codecs.protobuf` writes these numbers into layouts.
+# The contents of fields that are not messages. `codecs.protobuf` writes these numbers into layouts.
 cdef enum:
     SCALAR = -1
     PACKED_VARINTS = -2
@@ -38,7 +38,7 @@ cdef enum:
 
 
 cdef Py_ssize_t count_packed(int32_t held, const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return the count of numbers in a packed field."""
+    """Return the number of values in a packed field."""
     if held == PACKED_VARINTS:
         return count_varints(place, size)
     return size // (4 if held == PACKED_FOUR_BYTES else 8)
@@ -50,7 +50,7 @@ cdef class MessageLayout:
         cdef Py_ssize_t fields = sum(len(held_by_tag) for held_by_tag in messages)
         cdef Py_ssize_t message, field = 0
         if not messages:
-            raise ValueError("a layout needs one message or more")
+            raise ValueError("a layout needs at least one message")
         self.first = <Py_ssize_t*> PyMem_Calloc(len(messages) + 1, sizeof(Py_ssize_t))
         self.tags = <uint32_t*> PyMem_Calloc(fields + 1, sizeof(uint32_t))
         self.messages = <int32_t*> PyMem_Calloc(fields + 1, sizeof(int32_t))
@@ -60,7 +60,7 @@ cdef class MessageLayout:
             self.first[message] = field
             for tag, held in sorted(messages[message].items()):
                 if not PACKED_EIGHT_BYTES <= held < len(messages) or held == SCALAR:
-                    raise ValueError(f"tag {tag} holds message {held} of {len(messages)}")
+                    raise ValueError(f"tag {tag} refers to message {held}, there are {len(messages)}")
                 self.tags[field] = tag
                 self.messages[field] = held
                 field += 1
@@ -76,7 +76,7 @@ cdef class MessageLayout:
         cdef Py_ssize_t charge = 0
         cdef int result
         PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
-        # `view` keeps the payload alive and unmoved until it is released; the caller keeps `self`.
+        # `view` keeps the payload in place until it is released; the caller keeps `self`.
         with nogil:
             result = self.prescan(<const char*> view.buf, view.len, max_depth, max_items, &charge)
         PyBuffer_Release(&view)
@@ -100,7 +100,7 @@ cdef class MessageLayout:
         return result
 
     cdef int32_t held_message(self, int32_t message, uint32_t tag) noexcept nogil:
-        """Return the content of a field of `message`."""
+        """Return the content of a field of `message`: a message, or one of the numbers above."""
         cdef Py_ssize_t low, high, middle
         if message == SCALAR:
             return SCALAR
@@ -117,7 +117,7 @@ cdef class MessageLayout:
         return SCALAR
 
     cdef int take_field(self, Level* level, const uint8_t** place, uint32_t tag, Py_ssize_t* items) noexcept nogil:
-        """Step over the field after `tag`, or into it; return 0 if over, 1 if into, -1 when malformed.
+        """Skip the field after `tag` (0) or enter it (1); return -1 if it is malformed.
 
         Numbers that are packed into the field are added to `items`.
         """

@@ -1,4 +1,5 @@
-"""The codec of protobuf messages whose schema comes from Python's types: their bytes <-> payloads of msgpack.
+"""The codec for protobuf messages whose schema is derived from Python types: it converts them to and from msgpack
+payloads.
 
 ::
 
@@ -6,6 +7,6 @@
     message_decoder   bytes of a message ─► plain values, which msgspec decodes to the values of the program
     message_encoder   values, encoded by msgspec ─► bytes of a message
 
-Plain values are converted to a payload of msgpack, so that they are checked, converted and refused as on every other
-wire.
+Plain values are payloads of msgpack, so that they are checked, converted and refused in the same way as in every other
+protocol.
 """

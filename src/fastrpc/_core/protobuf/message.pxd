@@ -1,4 +1,4 @@
-"""The messages of a schema, as the tables that decoder and encoder follow."""
+"""The messages of a schema, as tables that decoder and encoder use."""
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -22,7 +22,7 @@ cdef enum FieldKind:
     KIND_SFIXED64 = 16
     KIND_SINT32 = 17
     KIND_SINT64 = 18
-    # Members of google.protobuf.Value: its null; its number, which is an int if it is whole.
+    # Members of google.protobuf.Value: null; a number, which becomes an int if it is whole.
     KIND_NULL = 32
     KIND_NUMBER = 33
 
@@ -33,31 +33,32 @@ cdef enum FieldShape:
     SHAPE_MAP
 
 cdef enum MessageForm:
-    # The plain value of a message: a map by the keys of the fields; an array in their order.
+    # The plain value is a map by the keys of the fields; an array in the order of the fields.
     FORM_MAP
     FORM_ROW
-    # Arguments: an array of the first ones, or a map by position and name.
+    # Arguments: the plain value is an array of the first ones, or a map by position and name.
     FORM_ARGUMENTS
-    # The value of the only field; nil.
+    # The plain value is the value of the only field; nil.
     FORM_VALUE
     FORM_NOTHING
-    # The value of the one field that is set; google.protobuf.Value, of which the encoder makes any value.
+    # The plain value is the value of the one field that is set. FORM_ANY: a google.protobuf.Value, for which the
+    # encoder accepts any value.
     FORM_UNION
     FORM_ANY
-    # A key and its value, one after the other.
+    # The plain value is a key followed by its value.
     FORM_ENTRY
-    # An extension of msgpack; a text as in ISO 8601.
+    # The plain value is a msgpack extension; a text as in ISO 8601.
     FORM_TIMESTAMP
     FORM_DURATION
 
 
-# Bytes of an object that the table's message keeps.
+# Bytes of an object that the message keeps alive.
 cdef struct Piece:
     const uint8_t* data
     Py_ssize_t size
 
 
-# A value of an enum: its number, and its plain value in msgpack.
+# A member of an enum: its number, and its plain value in msgpack.
 cdef struct EnumValue:
     int32_t number
     Piece plain
@@ -67,10 +68,11 @@ cdef struct FieldTable:
     uint32_t number
     uint8_t kind
     uint8_t shape
-    # The wire type of one value; the tag, after which the encoder puts a value, or all of them if they are packed.
+    # The wire type of one value; whether a list is packed. The encoder writes `tag` before one value, or before all
+    # packed values.
     uint8_t wire_type
     bint is_packed
-    # For an integer: its bounds; whether it has 32 bits; whether its lowest bit on the wire is the sign.
+    # For an integer: its bounds; whether it has 32 bits; whether the lowest bit on the wire is its sign (zigzag).
     uint64_t most
     int64_t least
     bint is_narrow
@@ -81,42 +83,44 @@ cdef struct FieldTable:
     # `Message.field`, for errors.
     Piece label
 
-    # The key in the plain map of the message, in msgpack; for arguments also their name.
+    # The key in the plain map of the message, in msgpack; for arguments also the key by name.
     Piece key
     Piece name_key
 
-    # The plain value of an absent field; NULL: it is omitted.
+    # The plain value of a missing field; NULL: the field is omitted.
     Piece absent
 
-    # A zero is written, since an absent field means something else.
+    # Whether a zero is written, since a missing field has another meaning.
     bint has_presence
-    # None leaves the field out.
+    # Whether the field is omitted for None.
     bint takes_none
-    # The number 0 of its enum means that the field is absent.
+    # Whether the enum's number 0 means that the field is missing.
     bint zero_is_absent
-    # An absent message is the empty one.
+    # Whether a missing message is decoded as an empty one.
     bint is_filled
 
-    # The number of its oneof in the message, from 1; 0: it is in none.
+    # The number of the field's oneof in the message, from 1; 0: it is in no oneof.
     int oneof
 
-    # The table of a message, or of a map's entries; borrowed from the MessageSchema, which the table's owner keeps.
+    # The table of a message field, or of a map's entries; borrowed from a MessageSchema that the owner of this table
+    # keeps.
     MessageTable* message
-    # The `value_count` values of an enum whose plain values are not its numbers.
+    # The `value_count` members of an enum whose plain values differ from their numbers.
     EnumValue* values
     int value_count
 
 
 cdef struct MessageTable:
     uint8_t form
-    # Whether the whole arguments may be an array.
+    # Whether the arguments may be an array.
     bint has_row
     int count
     int oneof_count
     FieldTable* fields
-    # The first pair of its map, or the first item of its array: the tag of a Struct.
+    # The first pair of the plain map, or the first item of the plain array, if the message is a tagged Struct.
     Piece head
-    # The position in `fields` of each number below LOW_NUMBERS, plus 1, 0: unknown; all positions, by rising numbers.
+    # The position in `fields` plus 1 for each field number below LOW_NUMBERS, 0: unknown; all positions, in order of
+    # the numbers.
     uint8_t[64] low
     int* by_number
 
@@ -127,7 +131,7 @@ cdef class MessageSchema:
         # The name in the schema.
         readonly str name
 
-        # The tables; `_kept` holds all objects to whose bytes or tables they point.
+        # The tables. `_kept` holds all objects to whose bytes or tables these point.
         MessageTable table
         list _kept
 
@@ -137,12 +141,12 @@ cdef class MessageSchema:
     cdef int _fill_values(self, FieldTable* field, list values) except -1
 
 
-# Returns the position of a field in a message, -1 if the number is unknown.
+# Return the position of a field in a message, -1 if the number is unknown.
 cdef int position_of(const MessageTable* message, uint32_t number) noexcept
 
-# Returns `Message.field`, and the name of a kind.
+# Return `Message.field`; return the name of a kind.
 cdef str label_of(const FieldTable* field)
 cdef str kind_name(int kind)
 
-# Returns the error for a plain value whose end is missing.
+# Return the error for a plain value that is incomplete.
 cdef object cut_short()

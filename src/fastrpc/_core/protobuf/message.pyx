@@ -1,4 +1,4 @@
-"""The messages of a schema, as the tables that decoder and encoder follow."""
+"""The messages of a schema, as tables that decoder and encoder use."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -40,7 +40,7 @@ cdef dict KINDS = {
     KIND_SINT32: "sint32",
     KIND_SINT64: "sint64",
 }
-# Integers of 32 bits, unsigned integers, and integers whose lowest bit is the sign.
+# Integers of 32 bits; unsigned integers; integers whose lowest bit is the sign.
 cdef frozenset NARROW = frozenset({KIND_INT32, KIND_UINT32, KIND_SINT32, KIND_FIXED32, KIND_SFIXED32, KIND_ENUM})
 cdef frozenset UNSIGNED = frozenset({KIND_UINT32, KIND_UINT64, KIND_FIXED32, KIND_FIXED64})
 cdef frozenset ZIGZAG = frozenset({KIND_SINT32, KIND_SINT64})
@@ -84,7 +84,7 @@ cdef object cut_short():
 
 
 cdef str label_of(const FieldTable* field):
-    # The message of the field keeps the bytes.
+    # The schema keeps the bytes alive.
     return (<const char*>field.label.data)[:field.label.size].decode()
 
 
@@ -140,7 +140,7 @@ cdef class MessageSchema:
         self.table.oneof_count = max(self.table.oneof_count, field.oneof)
         if message is not None:
             self._kept.append(message)
-            # The list keeps the bytes.
+            # The list keeps the message alive.
             field.message = &message.table
         if spec.values is not None:
             self._fill_values(field, spec.values)
@@ -165,10 +165,10 @@ cdef class MessageSchema:
         return 0
 
     cdef int _keep(self, object data, Piece* piece) except -1:
-        """Point to bytes, which are kept alive; None and empty bytes leave the pointer NULL."""
+        """Point to bytes and keep them alive; for None and empty bytes the pointer stays NULL."""
         if data:
             self._kept.append(data)
-            # The list keeps the bytes.
+            # The list keeps the bytes alive.
             piece.data = <const uint8_t*>PyBytes_AS_STRING(<bytes?>data)
             piece.size = PyBytes_GET_SIZE(data)
         return 0

@@ -1,4 +1,4 @@
-"""Bytes of a message -> plain values in msgpack."""
+"""Convert the bytes of a message to plain values in msgpack."""
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -6,13 +6,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from fastrpc._core.protobuf.message cimport FieldTable, MessageSchema, MessageTable
 
 
-# Consecutive values of one field, each but the first after its tag.
+# Consecutive values of one field, with its tag before each but the first.
 cdef struct Run:
     const uint8_t* start
     const uint8_t* end
-    # In the first run: the values of all runs.
+    # In the first run: the number of values in all runs of the field.
     Py_ssize_t count
-    # The place of the field's next run, and in the first run also the place of the last; 0: nothing follows.
+    # The index of the field's next run; in the first run also the index of the last; 0: there is no further run.
     int32_t next
     int32_t last
     # The wire type of the first value.
@@ -22,18 +22,19 @@ cdef struct Run:
 @cython.final
 cdef class MessageDecoder:
     cdef:
-        # The whole message; whether its plain value is the only item of an array, as the one argument of a method.
+        # The schema of the whole message. `in_row`: its plain value is the only item of an array, as the only argument
+        # of a method.
         readonly MessageSchema root
         readonly bint in_row
 
-        # Limits of the plain value: its depth of containers, and the number of values.
+        # Limits of the plain value: the depth of its containers, and the number of its values.
         int _deepest
         Py_ssize_t _most_items
 
-        # While a payload is read: the number of runs of all messages under way. The runs of a message begin with one for
+        # While a payload is read: the number of runs of all messages under way. Each message begins with one run for
         # each of its fields.
         int32_t _run_count
-        # The number of containers around this place.
+        # The number of containers around the present value.
         int _depth
         # The number of values so far.
         Py_ssize_t _items

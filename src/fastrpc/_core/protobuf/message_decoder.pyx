@@ -1,8 +1,8 @@
-"""Bytes of a message -> plain values in msgpack.
+"""Convert the bytes of a message to plain values in msgpack.
 
-A message is scanned once: each of its fields has a `Run` that notes where its values are. Then they are written in the
-order of the schema, since a map or an array needs its length, and a list all its values together. Fields may arrive in
-any order, in parts and repeatedly; a repeated message is the sum of its parts.
+A message is scanned once: for each field a `Run` notes where its values are. Then the values are written in the order
+of the schema, since a map or an array begins with its length, and the values of a list must be adjacent. Fields may
+arrive in any order, in parts and repeatedly; a repeated message is merged from its parts.
 """
 
 cimport cython
@@ -48,22 +48,22 @@ from fastrpc.status import Status
 
 cdef enum:
     FIRST_RUNS = 64
-    # In msgpack: an array of one value, nil, false.
+    # Msgpack bytes: an array of one value, nil, false.
     ONE_ITEM = 0x91
     NIL = 0xC0
     FALSE = 0xC2
     NANOS = 1_000_000_000
     NANOS_OF_MICROSECOND = 1_000
 
-# google/protobuf/duration.proto: 10,000 years.
+# The maximum of google/protobuf/duration.proto: 10,000 years.
 cdef int64_t LONGEST_SECONDS = 315_576_000_000
-# Whole numbers up to this one are exact as a float, and so each represents an int.
+# Whole numbers up to this one are exact as floats, so each of them represents an int.
 cdef double MOST_EXACT = 9007199254740992.0
 
 
 # While a payload is read: the plain value so far, and the runs of all messages under way. Each payload is read without
-# a pause, so one of each serves all decoders; a thread that raises an error may be interrupted, and no longer needs
-# them.
+# interruption, so all decoders share these objects. A thread may be interrupted while it raises an error, but then it
+# no longer needs them.
 cdef WriteBuffer out = WriteBuffer()
 cdef Run* runs = NULL
 cdef int32_t run_capacity = 0
@@ -88,7 +88,7 @@ cdef class MessageDecoder:
         cdef Py_buffer view
         if PyBytes_CheckExact(payload):
             return self._read(<const uint8_t*>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
-        # The view keeps the memory of the payload in place until it is released.
+        # The view keeps the payload in place until it is released.
         PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
         try:
             return self._read(<const uint8_t*>view.buf, view.len)
@@ -100,7 +100,7 @@ cdef class MessageDecoder:
         self._depth = 0
         self._items = 0
         out.clear()
-        # Slot 0 belongs to no field: a run that follows none has the place 0.
+        # Index 0 belongs to no field: it means that no run follows.
         self._run_count = 1
         try:
             if self.in_row:
@@ -116,7 +116,7 @@ cdef class MessageDecoder:
                 run_capacity = 0
 
     cdef int _reserve_runs(self, int count) except -1:
-        """Append runs that note no value."""
+        """Append `count` empty runs."""
         global runs, run_capacity
         cdef Run* grown
         cdef int32_t capacity = max(run_capacity, <int32_t>FIRST_RUNS)
@@ -142,7 +142,7 @@ cdef class MessageDecoder:
         return 0
 
     cdef int _merged(self, const MessageTable* message, Run run) except -1:
-        """Write a message whose parts lie in runs."""
+        """Write a message that is merged from the parts in its runs."""
         cdef int32_t base = self._run_count
         cdef const uint8_t* place
         cdef uint32_t tag = 0
@@ -151,7 +151,7 @@ cdef class MessageDecoder:
         while True:
             place = run.start
             while True:
-                # The scan around it has seen that they are complete.
+                # The scan of the outer message has checked that the parts are complete.
                 place = load_varint(place, run.end, LONGEST_SIZE, &size)
                 self._scan(message, base, place, place + size)
                 place += size
@@ -168,7 +168,7 @@ cdef class MessageDecoder:
     # The scan
 
     cdef int _scan(self, const MessageTable* message, int32_t base, const uint8_t* start, const uint8_t* end) except -1:
-        """Note where the values of each field lie."""
+        """Note where the values of each field are."""
         cdef const uint8_t* place = start
         cdef const uint8_t* behind_tag
         cdef const FieldTable* field
@@ -201,7 +201,7 @@ cdef class MessageDecoder:
                     run.start, run.end = behind_tag, place
                     continue
             elif run.end == start and not field.is_packed and not run.last:
-                # A further value of a list.
+                # A further value of the list follows.
                 run.end = place
                 run.count += 1
                 self._count(1)
@@ -210,7 +210,7 @@ cdef class MessageDecoder:
         return 0
 
     cdef void _drop_others(self, const MessageTable* message, int32_t base, int at) noexcept:
-        """Forget all members of a oneof except this one; all fields of a union are in one."""
+        """Forget all members of a oneof except this one. All fields of a union are in one oneof."""
         cdef int other, oneof = message.fields[at].oneof
         if not oneof and message.form != table.FORM_UNION and message.form != table.FORM_ANY:
             return
@@ -219,7 +219,7 @@ cdef class MessageDecoder:
                 runs[base + other].start = NULL
 
     cdef int _note(self, const FieldTable* field, int32_t slot, const uint8_t* tag, Run found) except -1:
-        """Note values after `tag`: at the end of the last run, or as a new one."""
+        """Note values after `tag`: append them to the last run, or begin a new run."""
         cdef Run* run = &runs[slot]
         cdef Run* tail
         if field.is_packed and found.wire_type == WIRE_BYTES:
@@ -241,7 +241,7 @@ cdef class MessageDecoder:
         return 0
 
     cdef int _count(self, Py_ssize_t values) except -1:
-        """Count values; refuse a message that has too many."""
+        """Count values; refuse a message with too many values."""
         self._items += values
         if self._items > self._most_items:
             raise refusal(
@@ -254,7 +254,7 @@ cdef class MessageDecoder:
     # The plain value
 
     cdef int _open(self, Py_ssize_t values) except -1:
-        """Begin an array or a map of `values` values that are not counted yet."""
+        """Begin an array or a map with `values` values, and count these."""
         self._depth += 1
         if self._depth > self._deepest:
             raise DecodeError(
@@ -324,8 +324,8 @@ cdef class MessageDecoder:
     cdef int _emit_timestamp(self, const MessageTable* message, int32_t base) except -1:
         cdef int64_t seconds = self._number(base), nanos = self._number(base + 1)
         if not 0 <= nanos < NANOS:
-            raise DecodeError(f"a Timestamp has {nanos} nanoseconds")
-        # The clocks of Python have microseconds.
+            raise DecodeError(f"a Timestamp has {nanos} nanoseconds, allowed are 0 to 999,999,999")
+        # Python's datetime has microseconds.
         return put_timestamp(out, seconds, <uint32_t>(nanos - nanos % NANOS_OF_MICROSECOND))
 
     cdef int _emit_duration(self, const MessageTable* message, int32_t base) except -1:
@@ -389,7 +389,7 @@ cdef class MessageDecoder:
         return 0
 
     cdef int _emit_values(self, const FieldTable* field, Run run) except -1:
-        """Write all values of a list or map."""
+        """Write all values of a list or a map."""
         cdef const uint8_t* place
         cdef const uint8_t* stop
         cdef uint32_t tag = 0
@@ -397,7 +397,7 @@ cdef class MessageDecoder:
         while True:
             place = run.start
             while True:
-                # The scan has found all of them complete.
+                # The scan has checked that all of them are complete.
                 if field.is_packed and run.wire_type == WIRE_BYTES:
                     place = load_varint(place, run.end, LONGEST_SIZE, &size)
                     stop = place + size
@@ -483,7 +483,7 @@ cdef class MessageDecoder:
 
 
 cdef Py_ssize_t count_packed(const FieldTable* field, const uint8_t* place, const uint8_t* end) except -1:
-    """Return how many numbers lie in a packed field."""
+    """Return the number of values in a packed field."""
     cdef uint64_t size = 0
     cdef int width
     place = load_varint(place, end, LONGEST_SIZE, &size)

@@ -1,4 +1,4 @@
-"""Values, encoded by msgspec -> bytes of a message."""
+"""Convert values, encoded by msgspec, to the bytes of a message."""
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -10,16 +10,17 @@ from fastrpc._core.protobuf.plain_input cimport Plain
 @cython.final
 cdef class MessageEncoder:
     cdef:
-        # The whole message; whether its plain value is the only item of an array, as the one argument of a method.
+        # The schema of the whole message. `in_row`: its plain value is the only item of an array, as the only argument
+        # of a method.
         readonly MessageSchema root
         readonly bint in_row
 
-        # (value) -> its plain value in msgpack.
+        # A function that returns the plain value of a value, in msgpack.
         readonly object encode
 
-        # While a value is written: the rest of the plain value, kept by `write`.
+        # While a value is written: the rest of the plain value, whose bytes `write` keeps alive.
         Plain _plain
-        # The number of messages around this place, and of their oneofs.
+        # The number of messages around the present value, and the number of their oneofs.
         int _depth
         Py_ssize_t _chosen_count
 

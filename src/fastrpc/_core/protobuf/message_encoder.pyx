@@ -1,7 +1,7 @@
-"""Values, encoded by msgspec -> bytes of a message.
+"""Convert values, encoded by msgspec, to the bytes of a message.
 
-The plain value is read from begin to end, and each value is written at once. The length of a nested message is known
-only after its bytes: one byte is reserved for it, and the bytes are moved if the length needs more.
+The plain value is read from start to end, and each value is written immediately. The length of a nested message is
+known only after its bytes are written: one byte is reserved for it, and the bytes are moved if the length needs more.
 """
 
 cimport cython
@@ -39,14 +39,14 @@ from fastrpc._core.protobuf.plain_output cimport put_byte, put_copy
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # Fields of google.protobuf.Value with their wire types: null, number, string, bool, struct, list.
+    # The tags of google.protobuf.Value: null, number, string, bool, struct, list.
     TAG_NULL = 0x08
     TAG_NUMBER = 0x11
     TAG_STRING = 0x1A
     TAG_BOOL = 0x20
     TAG_STRUCT = 0x2A
     TAG_LIST = 0x32
-    # The first two fields of a message: as numbers, and with a length.
+    # The tags of the first two fields of a message, as numbers, and with a length.
     TAG_FIRST_NUMBER = 0x08
     TAG_SECOND_NUMBER = 0x10
     TAG_FIRST = 0x0A
@@ -56,20 +56,20 @@ cdef enum:
     NANOS = 1_000_000_000
 
 cdef uint64_t MOST_EXACT = <uint64_t>1 << 53
-# google/protobuf/duration.proto: 10,000 years.
+# The maximum of google/protobuf/duration.proto: 10,000 years.
 cdef int64_t LONGEST_SECONDS = 315_576_000_000
 
 
-# While a value is written: the message so far. Each value is written without a pause, so one serves all encoders; a
-# thread that raises an error may be interrupted, and no longer needs it.
+# While a value is written: the message so far. Each value is written without interruption, so all encoders share this
+# buffer. A thread may be interrupted while it raises an error, but then it no longer needs the buffer.
 cdef WriteBuffer out = WriteBuffer()
-# The oneofs of all messages under way, for all encoders too: the field of each that is set, borrowed from the table.
+# For all encoders, too: for each oneof of the messages under way the field that is set, borrowed from its table.
 cdef const FieldTable** chosen = NULL
 cdef Py_ssize_t chosen_capacity = 0
 
 
 cdef str plain_name(uint8_t lead):
-    """Return the name of the type of a plain value."""
+    """Return the name of a plain value's type."""
     if is_integer(lead):
         return "int"
     if is_map(lead):
@@ -124,7 +124,7 @@ cdef class MessageEncoder:
         return self.write(<bytes?>self.encode(value))
 
     cdef bytes write(self, bytes plain):
-        # The caller keeps the bytes.
+        # The caller keeps the bytes alive.
         self._plain.place = <const uint8_t*>PyBytes_AS_STRING(plain)
         self._plain.end = self._plain.place + PyBytes_GET_SIZE(plain)
         self._depth = 0
@@ -132,7 +132,7 @@ cdef class MessageEncoder:
         out.clear()
         try:
             if self.in_row and is_map(<uint8_t>peek(&self._plain)):
-                # Arguments by name: there is exactly one.
+                # Arguments by name: the map has exactly one.
                 take_count(&self._plain)
                 skip(&self._plain)
             elif self.in_row:
@@ -145,14 +145,14 @@ cdef class MessageEncoder:
                 free_chosen()
 
     cdef Py_ssize_t _array(self, const FieldTable* field) except -1:
-        """Skip the head of an array, and return its length."""
+        """Skip the head of an array; return its length."""
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         if not is_array(lead):
             raise misfit(field, "a list", lead)
         return take_count(&self._plain)
 
     cdef Py_ssize_t _map(self, const FieldTable* field) except -1:
-        """Skip the head of a map, and return its length."""
+        """Skip the head of a map; return its length."""
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         if not is_map(lead):
             raise misfit(field, "an object or a map", lead)
@@ -161,7 +161,7 @@ cdef class MessageEncoder:
     # Messages
 
     cdef int _message(self, const MessageTable* message, const FieldTable* field) except -1:
-        """Write the content of a message, the value of `field`."""
+        """Write the content of a message that is the value of `field`."""
         cdef uint8_t form = message.form
         cdef uint8_t lead
         self._deepen(field)
@@ -218,7 +218,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _field_of(self, const FieldTable* field, Py_ssize_t oneofs) except -1:
-        """Write a field of a oneof; the oneofs of its message begin at a place in `chosen`."""
+        """Write a field. If it is in a oneof, note it; the oneofs of its message begin at `oneofs` in `chosen`."""
         cdef Py_ssize_t before = out.size
         cdef const FieldTable* other
         self._field(field)
@@ -232,7 +232,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _reserve_chosen(self, int count) except -1:
-        """Append places for the fields that are set in the oneofs of a message."""
+        """Reserve entries in `chosen` for the oneofs of a message."""
         global chosen, chosen_capacity
         cdef Py_ssize_t start = self._chosen_count, capacity = max(chosen_capacity, <Py_ssize_t>FIRST_CHOSEN)
         cdef const FieldTable** grown
@@ -249,7 +249,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _position(self, const MessageTable* message, int guess) except -2:
-        """Skip a key, and return the position of its field; -1 if it has none."""
+        """Skip a key; return the position of its field, or -1 if there is no such field."""
         cdef const FieldTable* field
         cdef int _tried, at = guess
         for _tried in range(message.count):
@@ -263,7 +263,7 @@ cdef class MessageEncoder:
         return -1
 
     cdef bint _takes(self, const Piece* piece) noexcept:
-        """Skip these bytes, if they come next."""
+        """Skip these bytes if they come next; return whether they did."""
         if piece.size > self._plain.end - self._plain.place or memcmp(self._plain.place, piece.data, piece.size):
             return False
         self._plain.place += piece.size
@@ -289,7 +289,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _member(self, const MessageTable* message, const FieldTable* field) except -1:
-        """Write a Struct as the field that its tag names."""
+        """Write a tagged Struct as the field that its tag names."""
         cdef const uint8_t* start = self._plain.place
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         cdef int at
@@ -328,7 +328,7 @@ cdef class MessageEncoder:
         return 0
 
     cdef int _check_exact(self, const FieldTable* field) except -1:
-        """Refuse the next integer if a float cannot hold it."""
+        """Refuse the next integer if a float cannot represent it exactly."""
         cdef const uint8_t* start = self._plain.place
         cdef bint is_negative = False
         cdef uint64_t value = 0
@@ -377,7 +377,7 @@ cdef class MessageEncoder:
         return self._seconds(seconds, nanos)
 
     cdef int _duration(self, const FieldTable* field) except -1:
-        """Write a timedelta, a text such as -P1DT5.25S, as google.protobuf.Duration."""
+        """Write a timedelta, which is a text such as -P1DT5.25S, as google.protobuf.Duration."""
         cdef int64_t seconds = 0, nanos = 0, number = 0, sign = 1, unit = 0
         cdef const uint8_t* end
         cdef Py_ssize_t size
@@ -467,12 +467,12 @@ cdef class MessageEncoder:
         return self._close(start)
 
     cdef Py_ssize_t _begin(self) except -1:
-        """Leave a byte for a length, and return its place."""
+        """Reserve a byte for a length; return its position."""
         out.reserve(1)
         return out.size - 1
 
     cdef int _close(self, Py_ssize_t start) except -1:
-        """Write the length of all bytes after its place."""
+        """Write the length of all bytes after its position."""
         cdef Py_ssize_t size = out.size - start - 1
         cdef Py_ssize_t more = 0, rest = size
         cdef uint8_t* place
@@ -481,7 +481,7 @@ cdef class MessageEncoder:
             rest >>= 7
         if more:
             out.reserve(more)
-        # Valid until the next `reserve`.
+        # The pointer is valid until the next `reserve`.
         place = <uint8_t*>out.data() + start
         if more:
             memmove(place + 1 + more, place + 1, size)
@@ -495,14 +495,14 @@ cdef class MessageEncoder:
     # Single values
 
     cdef int _copy(self, Py_ssize_t size) except -1:
-        """Write bytes after their length."""
+        """Write the length of bytes, and the bytes."""
         put_varint(out, <uint64_t>size)
         put_copy(out, self._plain.place, size)
         self._plain.place += size
         return 0
 
     cdef bint _scalar(self, const FieldTable* field) except -1:
-        """Write one value; return whether it is the zero of its type."""
+        """Write one value; return whether it is its type's zero."""
         cdef uint8_t kind = field.kind, lead = <uint8_t>peek(&self._plain)
         cdef Py_ssize_t size
         if kind == table.KIND_STRING or kind == table.KIND_BYTES:
@@ -554,7 +554,7 @@ cdef class MessageEncoder:
         return value == 0
 
     cdef double _number(self, const FieldTable* field) except? -1:
-        """Skip a float or an integer."""
+        """Skip a float or an integer, and return it."""
         cdef uint8_t lead = <uint8_t>peek(&self._plain)
         cdef double value = 0
         if not is_integer(lead) and lead != plain_input.FLOAT32 and lead != plain_input.FLOAT64:

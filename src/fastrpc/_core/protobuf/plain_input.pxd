@@ -1,6 +1,6 @@
-"""Plain values, read as msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md.
+"""Read plain values from msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md.
 
-A program can give msgspec any bytes as a `Raw`, so each function checks for missing bytes.
+A program can pass any bytes to msgspec as a `Raw`, so each function checks whether bytes are missing.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -31,7 +31,7 @@ cdef enum PlainLead:
     TIMESTAMP_TYPE = 0xFF
 
 
-# The rest of a plain value; its owner keeps the bytes.
+# The unread rest of a plain value; its owner keeps the bytes alive.
 cdef struct Plain:
     const uint8_t* place
     const uint8_t* end
@@ -63,7 +63,7 @@ cdef inline uint64_t load_big(const uint8_t* place, int width) noexcept nogil:
 
 
 cdef inline int need(const Plain* plain, Py_ssize_t size) except -1:
-    """Raise an error if fewer bytes are left."""
+    """Raise an error if fewer than `size` bytes are left."""
     if size > plain.end - plain.place:
         raise cut_short()
     return 0
@@ -77,7 +77,7 @@ cdef inline int peek(const Plain* plain) except -1:
 
 
 cdef inline Py_ssize_t take_size(Plain* plain, int head, int width) except -1:
-    """Skip the head of a value, whose last `width` bytes are its size."""
+    """Skip the head of a value, whose last `width` bytes are the value's size; return the size."""
     cdef Py_ssize_t size
     need(plain, head + width)
     size = <Py_ssize_t>load_big(plain.place + head, width)
@@ -86,7 +86,7 @@ cdef inline Py_ssize_t take_size(Plain* plain, int head, int width) except -1:
 
 
 cdef inline Py_ssize_t take_count(Plain* plain) except -1:
-    """Skip the head of the next array or map, and return its length."""
+    """Skip the head of the next array or map; return its length."""
     cdef uint8_t lead = plain.place[0]
     if lead < FIXSTR:
         plain.place += 1
@@ -95,7 +95,7 @@ cdef inline Py_ssize_t take_count(Plain* plain) except -1:
 
 
 cdef inline Py_ssize_t take_text(Plain* plain) except -1:
-    """Skip the head of the next text, and return its length; the whole text is present."""
+    """Skip the head of the next text; return its length, after a check that the whole text is present."""
     cdef uint8_t lead = plain.place[0]
     cdef Py_ssize_t size
     if lead < NIL:
@@ -151,7 +151,7 @@ cdef inline int take_number(Plain* plain, double* value) except -1:
 
 
 cdef inline int take_instant(Plain* plain, int64_t* seconds, int64_t* nanos) except -1:
-    """Skip an extension of the type of instants; return 0 if it has another type."""
+    """Skip an extension of the timestamp type; return 0 if it has another type."""
     cdef uint8_t lead = plain.place[0]
     cdef int head = 2 if lead == EXT8 else 1
     cdef int width = 4 if lead == FIXEXT4 else 8 if lead == FIXEXT8 else 12

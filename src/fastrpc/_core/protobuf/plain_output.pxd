@@ -1,4 +1,4 @@
-"""Plain values, written as msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md."""
+"""Write plain values as msgpack: https://github.com/msgpack/msgpack/blob/master/spec.md."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -7,7 +7,7 @@ from fastrpc._core.base.buffer cimport WriteBuffer
 
 
 cdef inline void store_big(uint8_t* place, uint64_t value, int width) noexcept nogil:
-    """Write the lowest `width` bytes of a number, the highest of them first."""
+    """Write the lowest `width` bytes of a number, the most significant byte first."""
     # The caller has reserved the place.
     while width:
         width -= 1
@@ -21,7 +21,7 @@ cdef inline int put_byte(WriteBuffer out, uint8_t value) except -1:
 
 
 cdef inline int put_led(WriteBuffer out, uint8_t lead, uint64_t value, int width) except -1:
-    """Write a byte and, after it, a number of `width` bytes."""
+    """Write a lead byte, followed by a number of `width` bytes."""
     cdef uint8_t* place = <uint8_t*>out.reserve(1 + width)
     place[0] = lead
     store_big(place + 1, value, width)
@@ -29,7 +29,7 @@ cdef inline int put_led(WriteBuffer out, uint8_t lead, uint64_t value, int width
 
 
 cdef inline int put_sized(WriteBuffer out, uint8_t lead8, uint64_t size) except -1:
-    """Write the lead byte of the shortest of three forms, and a size of 8, 16 or 32 bits."""
+    """Write a size of 8, 16 or 32 bits, whichever is shortest, after its lead byte."""
     if size <= 0xFF:
         return put_led(out, lead8, size, 1)
     if size <= 0xFFFF:
@@ -58,7 +58,7 @@ cdef inline int put_double(WriteBuffer out, uint64_t bits) except -1:
 
 
 cdef inline int put_copy(WriteBuffer out, const uint8_t* data, Py_ssize_t size) except -1:
-    # The caller keeps the bytes.
+    # The caller keeps the bytes alive.
     if size:
         memcpy(out.reserve(size), data, size)
     return 0
@@ -94,7 +94,7 @@ cdef inline int put_map_head(WriteBuffer out, Py_ssize_t count) except -1:
 
 
 cdef inline int put_timestamp(WriteBuffer out, int64_t seconds, uint32_t nanos) except -1:
-    """Write an extension of the type -1 in its longest form."""
+    """Write an extension of type -1 in its longest form."""
     cdef uint8_t* place = <uint8_t*>out.reserve(15)
     place[0] = 0xC7
     place[1] = 12

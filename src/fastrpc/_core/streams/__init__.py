@@ -1,1 +1,1 @@
-"""The messages of a stream as its user sends and receives them. May import `native`, and no socket."""
+"""The messages of a stream as its user sends and receives them. This room may import `native`, but no socket."""

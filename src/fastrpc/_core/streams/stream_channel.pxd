@@ -11,12 +11,12 @@ from fastrpc._core.wire.frame cimport Frame
 
 
 cdef enum:
-    # The default of the most messages that `receive_many` returns.
+    # The default for the most messages that `receive_many` returns.
     MOST_AT_ONCE = 4096
 
 
 cdef struct Message:
-    # The encoded payload (an owned reference to bytes), its share of the window, its encoding.
+    # The encoded payload (an owned reference to bytes), the window bytes that it occupies, and its encoding.
     PyObject* payload
     Py_ssize_t cost
     uint8_t codec
@@ -25,36 +25,38 @@ cdef struct Message:
 
 cdef class StreamChannel(Timed):
     cdef:
-        # The call, whose `stream` this is until `close`; the loop of its waiters, None for the blocking client.
+        # The call, whose `stream` is this object until `close`; the loop of the receivers and senders, None for the
+        # blocking client.
         readonly Call call
         LoopState loop_state
 
-        # Received, untaken messages: a ring of a power of two places, `has_messages` of them from _first on.
+        # Received messages that were not taken: a ring whose size is a power of two, with `waiting` messages from
+        # _first on.
         Message* _ring
         Py_ssize_t _places
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
         # The decompression of the oldest message in short steps, or None; the error that ended it; the number of
-        # consecutive turns of the loop that left it no time.
+        # consecutive turns of the loop that had no time for it.
         object _steps
         object _unpacking_error
         int _missed_turns
 
-        # No further message will come.
+        # Whether no further message will arrive.
         readonly bint input_ended
-        # The error that is raised after the last message; None: the stream ended well.
+        # The error to raise after the last message; None: the stream ended without an error.
         object input_error
         # `input_error` itself, until it is raised for the first time.
         object fresh_error
 
-        # Whether nothing more can be sent, and the error for a sender; None: this side ended its stream itself.
+        # Whether nothing more can be sent; the error for a sender, None if this side ended its stream itself.
         readonly bint output_ended
         object output_error
 
-        # Whether the server decompresses the oldest message; it wakes the receiver afterwards.
+        # Whether the server is decompressing the oldest message; it wakes the receiver afterwards.
         bint is_unpacking
-        # Whether messages that were taken count until the next one is asked for.
+        # Whether taken messages still count until the next one is requested.
         bint holds_taken
 
         # Whether `close` was called.
@@ -63,31 +65,31 @@ cdef class StreamChannel(Timed):
         # Whether `on_drained` is to be called once no message waits.
         bint tells_drained
 
-        # The receiver that waits for a message, or pauses in front of one.
+        # The receiver that waits for a message, or lets other work run before it takes one.
         Receiving _receiver
         # The instant since which it waits; 0: it does not wait.
         uint64_t _receiving_ns
-        # The earliest instant from which the wait counts; NOT_YET: the instant is still unknown.
+        # The earliest instant from which the wait counts towards `idle_ns`; NOT_YET: this instant is still unknown.
         uint64_t _counting_ns
 
-        # The instant at which the reader gives other work a turn, although messages wait; 0: not set.
+        # The instant at which the reader lets other work run although messages are present; 0: not set.
         uint64_t _turn_ends_ns
 
-        # The future that a sender waits for, and since when.
+        # The future on which a sender waits; since when it waits.
         object _room
         uint64_t _sending_ns
 
-        # The compression of the message sent last (calling.packing), or None.
+        # The compression in progress of the last sent message (calling.packing), or None.
         object _packing
 
-        # Nanoseconds that one wait may take (`Timeouts.stream_idle`), 0: no limit.
+        # The longest time of one wait in nanoseconds (`Timeouts.stream_idle`), 0: no limit.
         uint64_t idle_ns
 
-        # Functions of interceptors around messages, in the order they were given, or None.
+        # Functions of interceptors around sent and around received messages, in the order they were added, or None.
         list sent_wraps
         list received_wraps
 
-    # Return since when the receiver waits, as far as that counts; 0: it does not wait.
+    # Return the instant from which the receiver's wait counts; 0: it does not wait.
     cdef inline uint64_t receiving_since(self) noexcept:
         return max(self._receiving_ns, self._counting_ns) if self._receiving_ns else 0
 
@@ -142,7 +144,7 @@ cdef class StreamChannel(Timed):
 
 
 cdef enum Wanted:
-    # The result of an awaitable: one message for `async for`, one for `receive`, all present ones.
+    # The result of an awaitable: one message for `async for`; one for `receive`; all present messages.
     WANTED_NEXT = 0
     WANTED_ONE = 1
     WANTED_MANY = 2
@@ -151,12 +153,12 @@ cdef enum Wanted:
 @cython.final
 cdef class Receiving:
     cdef:
-        # The stream of its message, the kind of its result, and the most messages in it.
+        # The stream; the kind of result; the most messages in it.
         StreamChannel channel
         int wanted
         Py_ssize_t limit
 
-        # How far it is, and the future it waits for, or None.
+        # The phase of the awaitable; the future it waits for, or None.
         int phase
         object future
 
@@ -169,6 +171,6 @@ cdef class Receiving:
     cdef int give_up(self) except -1
 
 
-# An instant after all others.
+# An instant later than any other.
 cdef uint64_t NOT_YET
 cdef str SECOND_SENDER

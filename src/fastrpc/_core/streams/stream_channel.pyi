@@ -27,7 +27,7 @@ class StreamChannel(Timed):
     @property
     def is_closed(self) -> bool: ...
     def _packed(self, payload: bytes, is_smaller: bool, error: BaseException | None) -> None:
-        """Send the compressed message; its compression may have failed."""
+        """Send the compressed message; end the output if the compression failed."""
 
     def __aiter__(self) -> AsyncIterator[Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
@@ -52,11 +52,11 @@ class Receiving(Coroutine[Any, Any, Any]):
         """Take one step, as a coroutine does."""
 
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
-        """Raise an exception in the waiting function; no message is lost."""
+        """Raise an exception in the waiting function. No message is lost."""
 
     def close(self) -> None:
         """End without a message."""
 
     @property
     def cr_await(self) -> Any:
-        """The future it waits for, or None."""
+        """The future that the task waits for, or None."""

@@ -5,19 +5,19 @@
     on_message ──► put ──► ring of encoded messages ──► take: decode, credit ──► receive, async for
     on_end, RESPONSE ──► end_input ──► raised after the last message
     send_payload ──► emit ──► the connection; full: wait_room ◄── on_sendable
-                        └──► long and to be compressed: in slices; until it is sent the channel is full
+                        └──► compression of a long message in slices: the channel is full until it is sent
 
-A message is decoded when it is taken, so an unread stream holds its encoded window and no more. No queue of asyncio and
-no task lies between the connection and its reader: while messages are present, `async for` and `receive` get them
-without a suspension; a reader that has to wait waits for one future of its loop.
+A message is decoded when it is taken, so an unread stream holds at most its window of encoded messages. There is no
+asyncio queue and no task between the connection and the reader: while messages are present, `async for` and `receive`
+get them without a suspension; a reader that has to wait waits for one future of its loop.
 
-`Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
+`Receiving` is a compiled coroutine object. It implements `PyIter_Send` in its type slot, so a step allocates nothing.
 
-The error of a stream is raised at each use: first the error itself, then twins of it. The channel keeps a twin that was
-never raised, since a raised error holds the frames of the program, which hold the stream.
+The error of a stream is raised at each use: the first time the error itself, later copies of it. The channel keeps a
+copy that was never raised, since a raised error holds the frames of the program, which hold the stream.
 
-The side that a channel is on (`server/served_stream`, `client/client_stream`) overrides how messages are decoded and
-where payloads go. Call and channel hold each other until `close`.
+The subclass for each side (`server/served_stream`, `client/client_stream`) implements how messages are decoded and
+sent. Call and channel hold each other until `close`.
 """
 
 import collections.abc
@@ -34,18 +34,18 @@ from fastrpc._core.calls.call cimport twin_of, unmistakable
 from fastrpc.errors import StreamEndedError
 
 cdef enum:
-    # How far an awaitable is.
+    # The phases of an awaitable.
     PHASE_NEW = 0
     PHASE_WAITING = 1
     PHASE_CLOSED = 2
     PHASE_PAUSED = 3
-    # Places of a ring when its first message arrives.
+    # The size of a ring when its first message arrives.
     FIRST_PLACES = 4
-    # An empty ring of more places is given back.
+    # A larger ring is freed when it is empty.
     KEPT_PLACES = 64
-    # Nanoseconds for which present messages are taken before others have their turn.
+    # Nanoseconds for which present messages are taken before other work runs.
     SLICE_NS = 5_000_000
-    # Turns of the loop without time for a decompression before it takes a step all the same.
+    # The number of turns without time for a decompression after which it makes a step anyway.
     MOST_MISSED_TURNS = 7
 
 
@@ -62,7 +62,7 @@ cdef class StreamChannel(Timed):
     # Receiving
 
     cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        """Keep a message until it is taken; after the end of the input only its credit counts."""
+        """Keep a message until it is taken. After the end of the input, only return its credit."""
         cdef Message* message
         if self.input_ended:
             return self.taken(cost)
@@ -75,16 +75,16 @@ cdef class StreamChannel(Timed):
         message.codec = frame.codec
         message.compressor = frame.compressor
         self.waiting += 1
-        # Without a loop the side that the channel is on knows the waiting thread.
+        # For the blocking client the subclass wakes the waiting thread.
         return self.wake_receiver() if self._receiver is not None or self.loop_state is None else 0
 
     cdef int _grow(self) except -1:
-        """Double the ring: its messages then begin at the start."""
+        """Double the ring, and move its messages so that the oldest is at the start."""
         cdef Py_ssize_t i, places = max(2 * self._places, <Py_ssize_t>FIRST_PLACES)
         cdef Message* ring = <Message*>PyMem_Realloc(self._ring, places * sizeof(Message))
         if ring is NULL:
             raise MemoryError()
-        # The places before the first one continue after the old end.
+        # The messages before `_first` continue after the old end.
         for i in range(self._first):
             ring[self._places + i] = ring[i]
         self._ring = ring
@@ -92,7 +92,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int end_input(self, object error) except -1:
-        """End the input: an error is raised after the last message, None is a clean end. The first end counts."""
+        """End the input: `error` is raised after the last message, None is a clean end. The first call counts."""
         if self.input_ended:
             return 0
         self.input_ended = True
@@ -117,7 +117,7 @@ cdef class StreamChannel(Timed):
         return <bytes>payload
 
     cdef object take(self):
-        """Return the oldest message and return its credit; a message that cannot be decoded ends the input."""
+        """Return the oldest message, and return its credit. A message that cannot be decoded ends the input."""
         cdef Message message
         cdef bytes payload = self._pop(&message)
         self.taken(message.cost)
@@ -146,10 +146,10 @@ cdef class StreamChannel(Timed):
         )
 
     cdef bint unpack(self) except -1:
-        """Decompress the oldest message as far as this turn of the loop has time; True once the message can be taken.
+        """Decompress the oldest message while this turn of the loop has time; return True once it can be taken.
 
-        All long work of a loop shares a few milliseconds of each turn (loop/turns). If other work used them up, a step
-        is still made in every eighth turn.
+        All long work of a loop shares a few milliseconds of each turn (`loop/turns`). If other work uses them up, one
+        step is made in every eighth turn.
         """
         cdef uint64_t now = now_ns(), ends_ns = self.loop_state.turns.begin(now)
         cdef Message* message = &self._ring[self._first]
@@ -168,7 +168,7 @@ cdef class StreamChannel(Timed):
         except StopIteration as end:
             payload = end.value
         except Exception as error:
-            # Raised when the message is taken.
+            # The error is raised when the message is taken.
             self._steps = None
             self._unpacking_error = error
             return True
@@ -185,7 +185,7 @@ cdef class StreamChannel(Timed):
         return True
 
     cdef list take_many(self, Py_ssize_t limit):
-        """Return the oldest messages, at most `limit`; an error after the first of them is raised next time."""
+        """Return the oldest messages, at most `limit`. An error after the first of them is raised by the next call."""
         cdef list messages = []
         while self.waiting and limit > 0:
             if messages and self.is_packed() and not self.unpack():
@@ -201,7 +201,7 @@ cdef class StreamChannel(Timed):
         return messages
 
     cdef int drop_messages(self) except -1:
-        """Forget untaken messages; their credit is returned."""
+        """Drop messages that were not taken, and return their credit."""
         cdef Message message
         self._steps = self._unpacking_error = None
         while self.waiting:
@@ -210,7 +210,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef object end_of_input(self, object clean):
-        """Return the exception for the end of the messages: the error, or an exception of class `clean`."""
+        """Return the exception for the end of the messages: the error, or an instance of `clean`."""
         error, self.fresh_error = self.fresh_error, None
         if error is not None:
             return error
@@ -225,7 +225,7 @@ cdef class StreamChannel(Timed):
         return self.next_message()
 
     cdef Receiving next_message(self):
-        """Return the awaitable of `async for`: the next message, or StopAsyncIteration."""
+        """Return the awaitable for `async for`: its result is the next message, or StopAsyncIteration."""
         return new_receiving(self, WANTED_NEXT, 1)
 
     def receive(self):
@@ -241,7 +241,7 @@ cdef class StreamChannel(Timed):
     # Sending
 
     cdef bint is_full(self) noexcept:
-        """Return whether a sender waits before its next message: for credit, for its turn, or for the output."""
+        """Return whether a sender has to wait before its next message: for credit, for its turn, or for the output."""
         return self.call.unsent is not None or self._packing is not None or self.output_is_full()
 
     cdef int send_payload(self, bytes payload) except -1:
@@ -253,10 +253,10 @@ cdef class StreamChannel(Timed):
     def _end_of_output(self):
         if self.output_error is not None:
             return twin_of(self.output_error).with_traceback(None)
-        return RuntimeError("this stream was ended: nothing can be sent any more")
+        return RuntimeError("this side has ended the stream: nothing more can be sent")
 
     cdef object wait_room(self):
-        """Return a future that is done once the channel is no longer full, or no more messages can be sent."""
+        """Return a future that is done once the channel has room, or nothing more can be sent."""
         if self._room is not None and not self._room.done():
             raise RuntimeError(SECOND_SENDER)
         cdef object room = self.loop_state.loop.create_future()
@@ -269,7 +269,7 @@ cdef class StreamChannel(Timed):
         return room
 
     cdef int _await_room(self) except -1:
-        """Have the sender woken that waits for room."""
+        """Arrange that the sender that waits for room is woken."""
         if self.idle_ns:
             self._sending_ns = now_ns()
             self._watch_wait(self._sending_ns)
@@ -279,12 +279,12 @@ cdef class StreamChannel(Timed):
         return self.await_turn()
 
     cdef int pack(self, object compressor, bytes payload) except -1:
-        """Compress a long message in slices, then send it: until then the channel is full, so the order is kept."""
+        """Compress a long message in slices, then send it. Until then the channel is full, so the order is kept."""
         self._packing = self.packing(compressor, payload)
         return 0
 
     def _packed(self, bytes payload not None, bint is_smaller, error):
-        """Send the compressed message; its compression may have failed."""
+        """Send the compressed message; end the output if the compression failed."""
         self._packing = None
         if error is None:
             try:
@@ -307,10 +307,10 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int end_output(self, object error, bint is_fresh=False) except -1:
-        """Allow no further output: senders get the error, None stands for their own end. The first end counts.
+        """End the output: raise `error` for senders; None if this side ended its stream itself. The first call counts.
 
         Args:
-            is_fresh: whether the error was made for this call; it is then kept without a copy.
+            is_fresh: whether the error was created for this call; then it is kept without a copy.
         """
         if error is not None:
             self._drop_packing()
@@ -322,7 +322,7 @@ cdef class StreamChannel(Timed):
         return self.wake_sender()
 
     cdef object wrapped_for_sending(self, object message):
-        """Return what the functions of interceptors make of a message."""
+        """Return the message after the interceptors' functions."""
         for wrap in self.sent_wraps:
             message = wrap(message)
         return message
@@ -330,16 +330,16 @@ cdef class StreamChannel(Timed):
     # The end of both
 
     cdef int close(self, object error) except -1:
-        """Drop untaken messages and release the call; waiters get the error."""
+        """Drop messages that were not taken, and release the call. Receivers and senders that wait get the error."""
         if self.is_closed:
             return 0
         self.is_closed = True
         if self.waiting and self.input_error is None:
-            # Untaken messages are lost: the end is not clean.
+            # Messages that were not taken are lost, so the stream did not end well.
             self.input_error = error
         self.drop_messages()
         self.end_input(error)
-        # A receiver may wait even after the end of the input: for a message that was being decompressed.
+        # A receiver may wait even after the end of the input, for a message that is being decompressed.
         self.wake_receiver()
         self.fresh_error = None
         self.end_output(error)
@@ -353,7 +353,7 @@ cdef class StreamChannel(Timed):
     # Implemented for each side of a call
 
     cdef object decode(self, bytes payload, int codec, int compressor):
-        """Return the message that a payload stands for."""
+        """Return the message in a payload."""
         raise NotImplementedError
 
     cdef object unpacking(self, bytes payload, int compressor):
@@ -361,15 +361,15 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef int leave_packed(self) except -1:
-        """The oldest message is not asked for yet: its decompression may continue, but must not begin."""
+        """Note that the oldest message is not requested yet: its decompression may continue, but must not begin."""
         return 0
 
     cdef int on_drained(self) except -1:
-        """The last message in the channel was taken, and `tells_drained` is set."""
+        """Note that the last message was taken, while `tells_drained` is set."""
         return 0
 
     cdef int on_unreadable(self, object error) except -1:
-        """A message could not be decoded, or a function of an interceptor raised: the input ended with this error."""
+        """Handle the end of the input by an error: decoding a message failed, or an interceptor raised."""
         return 0
 
     cdef int taken(self, Py_ssize_t cost) except -1:
@@ -377,50 +377,50 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef int asked(self) except -1:
-        """The next message is asked for, and `holds_taken` is set."""
+        """Note that the next message is requested, while `holds_taken` is set."""
         return 0
 
     cdef int reader_waits(self) except -1:
-        """The reader has taken all messages and waits, perhaps for credit that the sender needs."""
+        """Note that the reader has taken all messages and waits; the sender may need credit to continue."""
         return 0
 
     cdef int reader_left(self) except -1:
-        """The reader gave up its wait."""
+        """Note that the reader stopped waiting."""
         return 0
 
     cdef int emit(self, bytes payload) except -1:
-        """Hand a message to the connection."""
+        """Pass a message to the connection."""
         raise NotImplementedError
 
     cdef object packing(self, object compressor, bytes payload):
-        """Begin the compression of a message in slices; `_packed` gets the result, unless `stop` ends it."""
+        """Start to compress a message in slices; `_packed` gets the result, unless `stop` ends the compression."""
         raise NotImplementedError
 
     cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
-        """Hand a message to the connection whose compression ended, perhaps without making it smaller."""
+        """Pass a message to the connection after its compression, which may not have made it smaller."""
         raise NotImplementedError
 
     cdef int on_unpackable(self, object error) except -1:
-        """A message could not be compressed: nothing more is sent."""
+        """Handle that a message could not be compressed: nothing more is sent."""
         raise NotImplementedError
 
     cdef bint output_is_full(self) noexcept:
-        """Return whether streams may not add to the output of the connection now, or other streams have their turn."""
+        """Return whether streams may not add output to the connection now, or other streams have their turn."""
         return False
 
     cdef int await_turn(self) except -1:
-        """Have `wake_sender` called once there is room and this stream has its turn."""
+        """Have `wake_sender` called once there is room and it is this stream's turn."""
         return self.wake_sender()
 
     cdef int wake_receiver(self) except -1:
-        """Wake the reader, so that it checks again."""
+        """Wake the reader, which then checks again."""
         self._receiving_ns = 0
         if self._receiver is None or self._receiver.future is None:
             return 0
         return settle(self._receiver.future)
 
     cdef int wake_sender(self) except -1:
-        """Wake the sender, so that it checks again."""
+        """Wake the sender, which then checks again."""
         cdef object room = self._room
         if self._packing is not None and not self.output_ended:
             return 0
@@ -432,7 +432,7 @@ cdef class StreamChannel(Timed):
 
     cdef int _watch_wait(self, uint64_t now) except -1:
         if self.idle_ns and self.timer.next is NULL:
-            # The timer is left running when the wait ends: the next wait begins soon.
+            # The timer keeps running when the wait ends: the next wait begins soon.
             self.loop_state.start_timer(self, now + self.idle_ns)
         return 0
 
@@ -448,12 +448,12 @@ cdef class StreamChannel(Timed):
             return 0
         if now >= since + self.idle_ns:
             return self.on_idle()
-        # A wait that does not count yet is checked again.
+        # The wait does not count yet, so it is checked again later.
         self.loop_state.start_timer(self, min(since, now) + self.idle_ns)
         return 0
 
     cdef int on_idle(self) except -1:
-        """Handle a wait that reached its limit (`Timeouts.stream_idle`)."""
+        """Handle a wait that exceeded its limit (`Timeouts.stream_idle`)."""
         raise NotImplementedError
 
 
@@ -466,7 +466,7 @@ cdef int settle(object future) except -1:
     try:
         future.set_result(None)
     except InvalidStateError:
-        # The wait is already done, or was cancelled in this very turn of the loop: then its owner learns of the cancel.
+        # The wait has ended, or was cancelled in this turn of the loop; then its task gets the CancelledError.
         pass
     return 0
 
@@ -474,10 +474,10 @@ cdef int settle(object future) except -1:
 @cython.final
 @cython.freelist(8)
 cdef class Receiving:
-    """The awaitable of one message, or of all that have arrived."""
+    """An awaitable for one message, or for all that have arrived."""
 
     def throw(self, kind, value=None, traceback=None):
-        """Raise an exception in the waiting function; no message is lost."""
+        """Raise an exception in the waiting function. No message is lost."""
         self.give_up()
         error = kind if isinstance(kind, BaseException) else value if isinstance(value, BaseException) else kind()
         raise error if traceback is None else error.with_traceback(traceback)
@@ -496,7 +496,7 @@ cdef class Receiving:
 
     @property
     def cr_await(self):
-        """The future it waits for, or None."""
+        """The future that the task waits for, or None."""
         return self.future
 
     cdef int step(self, PyObject** result) except -1:
@@ -522,10 +522,9 @@ cdef class Receiving:
         return self.give(result)
 
     cdef int pause(self, PyObject** result) except -1:
-        """Let others have their turn, though a message is present; input that arrived meanwhile is read, and its sender
-        gets credit.
+        """Let other work run although a message is present: input is read, and its sender gets credit.
 
-        The place is reserved: a second receiver would otherwise take the message, and this one would have to wait.
+        This stays the channel's receiver in the meantime; otherwise a second receiver could take the message.
         """
         self.channel._receiver = self
         self.channel._receiving_ns = 0
@@ -547,7 +546,7 @@ cdef class Receiving:
         return RETURNED
 
     cdef int wait(self, PyObject** result) except -1:
-        """Let the task wait for the next message."""
+        """Suspend the task until the next message arrives."""
         cdef StreamChannel channel = self.channel
         channel.reader_waits()
         if channel.idle_ns:
@@ -556,7 +555,7 @@ cdef class Receiving:
         return self.park(result)
 
     cdef int park(self, PyObject** result) except -1:
-        """Let the task wait until the channel wakes it. No idle time starts: a message may be in decompression."""
+        """Suspend the task until the channel wakes it, without a limit: a message may be in decompression."""
         cdef StreamChannel channel = self.channel
         self.future = channel.loop_state.loop.create_future()
         self.phase = PHASE_WAITING
@@ -592,7 +591,7 @@ cdef Receiving new_receiving(StreamChannel channel, int wanted, Py_ssize_t limit
 
 
 cdef int step_of(PyObject* receiving, PyObject* value, PyObject** result) except -1:
-    # The interpreter holds a reference for the length of the step.
+    # The interpreter holds a reference during the step.
     return (<Receiving>receiving).step(result)
 
 

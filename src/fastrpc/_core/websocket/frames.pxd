@@ -1,4 +1,4 @@
-"""The frames of WebSocket: the reader of a server's side, and the frames it sends."""
+"""WebSocket frames: a reader for the server's side, and the frames that the server sends."""
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -12,11 +12,11 @@ cdef enum Opcode:
     OPCODE_PONG = 10
 
 cdef enum CloseCode:
-    # RFC 6455, section 7.4.1, and the registry of IANA.
+    # RFC 6455, section 7.4.1, and IANA's registry of close codes.
     CLOSE_NORMAL = 1000
     CLOSE_PROTOCOL_ERROR = 1002
     CLOSE_UNSUPPORTED = 1003
-    # A close frame without a code; never sent.
+    # Stands for a close frame without a code; never sent.
     CLOSE_NO_CODE = 1005
     CLOSE_INVALID_TEXT = 1007
     CLOSE_POLICY = 1008
@@ -26,7 +26,7 @@ cdef enum CloseCode:
     CLOSE_TRY_LATER = 1013
 
 cdef enum Taken:
-    # The part that the last bytes completed.
+    # The kinds of parts that `take` completes.
     TAKEN_NOTHING = 0
     TAKEN_MESSAGE = 1
     TAKEN_PING = 2
@@ -34,41 +34,42 @@ cdef enum Taken:
     TAKEN_CLOSE = 4
 
 cdef inline bint is_close_code(int code) noexcept:
-    """Return whether a close frame may have a code (RFC 6455, section 7.4)."""
+    """Return whether a close frame may contain this code (RFC 6455, section 7.4)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 @cython.final
 cdef class WebSocketReader:
     cdef:
-        # The most bytes of a message; the kinds of messages that are taken, as bits 1 << opcode.
+        # The most bytes of a message; the kinds of messages that are accepted, as bits 1 << opcode.
         readonly uint64_t most_bytes
         uint32_t kinds
 
-        # The message under way: OPCODE_TEXT or OPCODE_BINARY, 0 between two. Its content so far; of a text, the state
-        # within an incomplete character.
+        # The message under way: its opcode, OPCODE_TEXT or OPCODE_BINARY, 0 between messages; its content so far; for
+        # text, the state of an incomplete character.
         readonly int opcode
         bytearray content
         uint32_t text_state
 
-        # The data frame under way: its bytes left, whether it is the last one, its mask and the position in it.
+        # The data frame under way: the bytes left, whether it is the message's last frame, its mask and the position in
+        # it.
         uint64_t left
         bint is_last
         uint8_t[4] mask
         int turned
 
-        # The completed part, and its opcode: a message, or the bytes of a control frame.
+        # The completed part: a message, or the content of a control frame; its opcode.
         readonly bytes payload
         readonly int kind
         # Of a close frame.
         readonly int close_code
         readonly str close_reason
 
-    # Take the next part of these bytes; return its size, and the completed part. 0: more bytes are needed, the rest is
-    # presented again. SocketViolationError: the peer broke the protocol, or a limit.
+    # Read the next part of `data`; return its size, and set `taken` to what it completed. 0: more bytes are needed, and
+    # the rest is to be passed again. SocketViolationError: the peer violated the protocol, or a limit.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, int* taken) except -1
 
-    # Return the bytes that are kept of a message.
+    # Return how many bytes of an incomplete message are kept.
     cdef Py_ssize_t held_bytes(self) noexcept
     cdef Py_ssize_t _take_header(self, const char* data, Py_ssize_t size, int* taken) except -1
     cdef Py_ssize_t _take_control(self, int opcode, const char* data, Py_ssize_t size, int* taken) except -1
@@ -77,7 +78,7 @@ cdef class WebSocketReader:
     cdef int _read_close(self, bytes payload) except -1
 
 
-# Return a whole frame as a server sends it: not masked, in one piece.
+# Return a whole frame of a server: unmasked, in one piece.
 cdef bytes frame_of(int opcode, bytes payload)
 
 # Return the head of a frame whose payload has this size.

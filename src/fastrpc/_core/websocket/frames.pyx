@@ -1,17 +1,17 @@
-"""The frames of WebSocket (RFC 6455, section 5): the reader of a server's side, and the frames it sends.
+"""WebSocket frames (RFC 6455, section 5): a reader for the server's side, and the frames that the server sends.
 
 ::
 
-    bytes ──► take ──► header ──► content: unmasked, text checked as it comes ──► message
+    bytes ──► take ──► header ──► content: unmasked, text checked on arrival ──► message
                          └──────► control frame, also within a message ──► ping, pong, close
 
-Every rule is checked by the first byte that breaks it: a length over the limit is refused before any part of it is
-kept, wrong text within its frame. No extension is agreed on, so the reserved bits are never set. The memory of a
-message grows with its received bytes, not with the announced size.
+A violation is detected at its first byte: a message over the limit is refused before any of it is kept, invalid text
+while its frame arrives. No extension is negotiated, so the reserved bits must be 0. The memory of a message grows with
+the received bytes, not with the announced size.
 
-Why not a library: wsproto and the sans-IO part of websockets make several Python objects of each frame, and a server's
-connection here is compiled, so its messages cost as much as a line of a body. These frames are the small part of
-WebSocket: the handshake is an ordinary request, and compression is not offered.
+No library is used: wsproto and the sans-IO part of websockets create several Python objects for each frame, while the
+compiled connection here handles a message as cheaply as a line of a body. The frames are the smaller part of WebSocket:
+the handshake is an ordinary request, and compression is not offered.
 """
 
 cimport cython
@@ -26,15 +26,15 @@ cdef enum:
     OPCODE_BITS = 0x0F
     MASK_BIT = 0x80
     LENGTH_BITS = 0x7F
-    # Values of the second byte by which the length lies in the next two or eight bytes.
+    # Values of the second byte that announce a length in the next two or eight bytes.
     LENGTH_IN_16 = 126
     LENGTH_IN_64 = 127
     MOST_IN_16 = 0xFFFF
-    # The most bytes of a control frame, and of a frame's header as a server sends it.
+    # The most bytes in a control frame; the most bytes in the header of a server's frame.
     CONTROL_BYTES = 125
     HEADER_BYTES = 10
 
-# The state of a text in UTF-8: the bytes that may follow.
+# The state of UTF-8 text: which bytes may follow.
 cdef enum:
     # The text may end here.
     UTF8_WHOLE = 0
@@ -44,7 +44,7 @@ cdef enum:
     ONE_MORE = 1
     TWO_MORE = 2
     THREE_MORE = 3
-    # States after E0, ED, F0 and F4: only a part of these values may follow.
+    # States after the bytes E0, ED, F0 and F4, which restrict the next byte.
     BEHIND_E0 = 4
     BEHIND_ED = 5
     BEHIND_F0 = 6
@@ -53,7 +53,7 @@ cdef enum:
 cdef uint64_t TOP_BIT = <uint64_t>1 << 63
 cdef uint64_t HIGH_BITS = 0x8080808080808080
 
-# Names of the completed parts, by Taken.
+# Names of the completed parts, indexed by Taken.
 cdef tuple TAKEN_NAMES = ("", "message", "ping", "pong", "close")
 
 
@@ -96,7 +96,7 @@ cdef class WebSocketReader:
         return self._take_header(data, size, taken)
 
     cdef Py_ssize_t _take_header(self, const char* data, Py_ssize_t size, int* taken) except -1:
-        """Take the header of a frame: a control frame as a whole, a data frame as far as it has arrived."""
+        """Read a frame's header, and its content: of a control frame completely, of a data frame what has arrived."""
         cdef uint8_t first, second
         cdef int opcode
         cdef Py_ssize_t at
@@ -107,9 +107,9 @@ cdef class WebSocketReader:
         second = <uint8_t>data[1]
         opcode = first & OPCODE_BITS
         if first & RESERVED_BITS:
-            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a reserved bit is set, and no extension was agreed to")
+            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a reserved bit is set, but no extension was negotiated")
         if not second & MASK_BIT:
-            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the frame is not masked, and a client masks every frame")
+            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the frame is not masked: a client must mask every frame")
         if opcode >= OPCODE_CLOSE:
             return self._take_control(opcode, data, size, taken)
         self._check_order(opcode)
@@ -132,30 +132,30 @@ cdef class WebSocketReader:
         return at + self._take_content(data + at, size - at, taken)
 
     def _check_order(self, int opcode):
-        """Check that a data frame may come now."""
+        """Check that a data frame may follow now."""
         if opcode > OPCODE_BINARY:
             raise SocketViolationError(CLOSE_PROTOCOL_ERROR, f"the opcode {opcode} is reserved")
         if opcode == OPCODE_CONTINUATION:
             if self.opcode == 0:
-                raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a frame continues a message, and none was begun")
+                raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a continuation frame continues no message")
         elif self.opcode:
-            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a message begins before the one in front of it is whole")
+            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a new message began before the previous one was complete")
         elif not self.kinds >> opcode & 1:
-            kind = "text" if opcode == OPCODE_TEXT else "bytes"
-            raise SocketViolationError(CLOSE_UNSUPPORTED, f"messages of {kind} are not taken here")
+            kind = "text" if opcode == OPCODE_TEXT else "binary"
+            raise SocketViolationError(CLOSE_UNSUPPORTED, f"{kind} messages are not accepted here")
 
     cdef Py_ssize_t _take_control(self, int opcode, const char* data, Py_ssize_t size, int* taken) except -1:
         cdef Py_ssize_t length = <uint8_t>data[1] & LENGTH_BITS
         if opcode > OPCODE_PONG:
             raise SocketViolationError(CLOSE_PROTOCOL_ERROR, f"the opcode {opcode} is reserved")
         if not <uint8_t>data[0] & FINAL_BIT:
-            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a control frame is cut")
+            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a control frame is fragmented")
         if length > CONTROL_BYTES:
             raise SocketViolationError(CLOSE_PROTOCOL_ERROR, f"a control frame has more than {<int>CONTROL_BYTES} bytes")
         if size < 6 + length:
             return 0
         self.payload = PyBytes_FromStringAndSize(NULL, length)
-        # No other code has a reference yet, so it may still be written.
+        # Still writable: no other code has a reference yet.
         unmask(PyBytes_AS_STRING(self.payload), data + 6, length, <const uint8_t*>data + 2, 0)
         if opcode == OPCODE_CLOSE:
             self._read_close(self.payload)
@@ -165,7 +165,7 @@ cdef class WebSocketReader:
         return 6 + length
 
     cdef Py_ssize_t _take_content(self, const char* data, Py_ssize_t size, int* taken) except -1:
-        """Take the present part of a data frame."""
+        """Read the part of a data frame that has arrived."""
         cdef Py_ssize_t part = size if <uint64_t>size < self.left else <Py_ssize_t>self.left
         cdef Py_ssize_t held = self.held_bytes()
         cdef bint is_end
@@ -174,9 +174,9 @@ cdef class WebSocketReader:
         self.left -= <uint64_t>part
         is_end = self.is_last and self.left == 0
         if is_end and held == 0:
-            # The usual case: the whole message has arrived.
+            # The usual case: the whole message is here.
             whole = PyBytes_FromStringAndSize(NULL, part)
-            # No other code has a reference yet, so it may still be written.
+            # Still writable: no other code has a reference yet.
             place = PyBytes_AS_STRING(whole)
         else:
             PyByteArray_Resize(self.content, held + part)
@@ -197,7 +197,7 @@ cdef class WebSocketReader:
     cdef int _check_content(self, const char* data, Py_ssize_t size, bint is_end) except -1:
         self.text_state = check_text(self.text_state, data, size)
         if self.text_state == UTF8_WRONG or is_end and self.text_state != UTF8_WHOLE:
-            raise SocketViolationError(CLOSE_INVALID_TEXT, "a message of text is not UTF-8")
+            raise SocketViolationError(CLOSE_INVALID_TEXT, "a text message is not UTF-8")
         return 0
 
     cdef int _read_close(self, bytes payload) except -1:
@@ -205,7 +205,7 @@ cdef class WebSocketReader:
         cdef int code = CLOSE_NO_CODE
         self.close_reason = ""
         if size == 1:
-            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a close frame has one byte, its code has two")
+            raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "a close frame has one byte, but a close code has two")
         if size:
             code = <uint8_t>payload[0] << 8 | <uint8_t>payload[1]
             if not is_close_code(code):
@@ -218,7 +218,7 @@ cdef class WebSocketReader:
 
 
 cdef Py_ssize_t read_length(const char* data, Py_ssize_t size, uint64_t* length) except -1:
-    """Read the length of a data frame; return the place of its mask, 0: more bytes are needed."""
+    """Read the length of a data frame. Return the position of its mask; 0: more bytes are needed."""
     cdef int wide, index
     length[0] = <uint8_t>data[1] & LENGTH_BITS
     if length[0] < LENGTH_IN_16:
@@ -230,14 +230,14 @@ cdef Py_ssize_t read_length(const char* data, Py_ssize_t size, uint64_t* length)
     for index in range(2, 2 + wide):
         length[0] = length[0] << 8 | <uint8_t>data[index]
     if length[0] & TOP_BIT:
-        raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the top bit of a frame's length is set")
+        raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the highest bit of a frame's length is set")
     if length[0] <= <uint64_t>(MOST_IN_16 if wide == 8 else CONTROL_BYTES):
-        raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the length of a frame is not written in its shortest form")
+        raise SocketViolationError(CLOSE_PROTOCOL_ERROR, "the length of a frame is not encoded in its shortest form")
     return 2 + wide
 
 
 cdef void unmask(char* place, const char* data, Py_ssize_t size, const uint8_t* mask, int turned) noexcept nogil:
-    """Copy bytes, each changed by its byte of the mask (section 5.3)."""
+    """Copy bytes, each XORed with its byte of the mask (section 5.3)."""
     cdef Py_ssize_t at = 0
     cdef uint8_t[8] turned_mask
     cdef uint64_t wide, word
@@ -271,7 +271,7 @@ cdef inline int put_head(char* at, int opcode, uint64_t size) noexcept:
 cdef bytes frame_of(int opcode, bytes payload):
     cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(payload)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, head_bytes(size) + <Py_ssize_t>size)
-    # No other code has a reference yet, so it may still be written.
+    # Still writable: no other code has a reference yet.
     put_head(PyBytes_AS_STRING(made), opcode, size)
     memcpy(PyBytes_AS_STRING(made) + head_bytes(size), PyBytes_AS_STRING(payload), size)
     return made
@@ -286,7 +286,7 @@ cdef bytes head_of(int opcode, uint64_t size):
 
 cdef bytes close_content(int code, str reason):
     cdef bytes text = reason.encode("utf-8", "replace")[:CONTROL_BYTES - 2]
-    # A character that was cut is left out.
+    # A character that was cut is omitted.
     return bytes((code >> 8, code & 0xFF)) + text.decode("utf-8", "ignore").encode()
 
 
@@ -299,17 +299,17 @@ def close_payload(int code, str reason not None=""):
 
 
 cdef uint32_t check_text(uint32_t state, const char* data, Py_ssize_t size) noexcept nogil:
-    """Return the state after further bytes of a text.
+    """Return the state of a text after further bytes.
 
-    The state begins as UTF8_WHOLE; any other state but UTF8_WRONG is within a character. A wrong byte is reported on
-    arrival, not at the end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The Unicode
-    Standard, table 3-7) has no overlong forms, no surrogates, nothing above U+10FFFF.
+    The initial state is UTF8_WHOLE; every other state except UTF8_WRONG is within a character. An invalid byte is
+    reported on arrival, not at the end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The
+    Unicode Standard, table 3-7) has no overlong forms, no surrogates, nothing above U+10FFFF.
     """
     cdef Py_ssize_t at = 0
     cdef uint64_t word
     while at < size:
         if state == UTF8_WHOLE:
-            # Most texts are ASCII.
+            # Most texts are ASCII, so eight bytes are checked at a time.
             while size - at >= 8:
                 memcpy(&word, data + at, 8)
                 if word & HIGH_BITS:

@@ -1,4 +1,4 @@
-"""The budgets of PROTOCOL.md 9 that native and HTTP/2 share: their sizes, and how they are spent."""
+"""The budgets of PROTOCOL.md 9 that the native protocol and HTTP/2 share: their sizes, and how they are spent."""
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -10,27 +10,27 @@ cdef enum:
     # Frames of unknown kinds.
     SKIPPED_FRAMES = 1000
     SKIPPED_FRAMES_PER_SECOND = 330
-    # Frames for ended calls, or the bytes of long frames.
+    # Frames for calls that have ended, or the bytes of long frames.
     LATE_FRAMES = 1000
     LATE_FRAMES_PER_CALL = 4
     LATE_FRAMES_PER_SECOND = 330
     LEAST_LATE_BYTES = 64
-    # CREDIT frames: a total, plus an allowance for each frame that needs credit.
+    # CREDIT frames: a fixed number, plus an allowance for each frame that needs credit.
     FREE_CREDITS = 100
     CREDITS_PER_FRAME = 10
-    # The cost of a piece of a message, in bytes.
+    # The cost in bytes of each piece of a message.
     PIECE_COST = 64
     PING_STRIKES = 3
     UNSENT_PING_ACKS = 1000
 
 
 cdef struct PingCount:
-    # Whether the peer sent a PING; the instant of its last PING.
+    # Whether the peer has sent a PING; the instant of its last PING.
     bint was_pinged
     uint64_t last_ns
-    # How many PINGs in a row were early.
+    # The number of consecutive PINGs that came too early.
     int strikes
-    # How many answers wait because the peer takes no output.
+    # The number of PING answers that wait because the peer receives no output.
     uint64_t unsent
 
 
@@ -47,7 +47,7 @@ cdef inline void open_idle_work(Budget* budget) noexcept nogil:
 
 
 cdef inline void pay_idle_work(Budget* budget) noexcept nogil:
-    """An answered call pays for an unanswered one."""
+    """Return one token for an answered call, which offsets an unanswered one."""
     if budget.left < budget.capacity:
         give(budget, 1, budget.capacity // budget.period)
 
@@ -57,12 +57,12 @@ cdef inline void open_late_frames(Budget* budget) noexcept nogil:
 
 
 cdef inline void expect_late_frames(Budget* budget, int64_t calls) noexcept nogil:
-    """Note the end of a call, of `calls` that may be open: an honest peer may still send some frames for it."""
+    """Note the end of a call: an honest peer may still send some frames for it. At most `calls` calls can be open."""
     give(budget, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * calls)
 
 
 cdef inline bint is_early_ping(PingCount* count, uint64_t now_ns, uint64_t gap_ns) noexcept nogil:
-    """Count a PING of the peer; return whether it is one strike too many: three came faster than the gap."""
+    """Count a PING of the peer. Return whether it is the third in a row that came before the gap was over."""
     if count.was_pinged and now_ns - count.last_ns < gap_ns:
         count.strikes += 1
         if count.strikes >= PING_STRIKES:
@@ -75,6 +75,6 @@ cdef inline bint is_early_ping(PingCount* count, uint64_t now_ns, uint64_t gap_n
 
 
 cdef inline bint too_many_answers(PingCount* count, bint is_stuck) noexcept nogil:
-    """Count an answer to a PING; return whether too many such answers are unread by the peer."""
+    """Count an answer to a PING. Return whether the peer leaves too many such answers unread."""
     count.unsent = count.unsent + 1 if is_stuck else 0
     return count.unsent > UNSENT_PING_ACKS

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastrpc._core.base.buffer cimport WriteBuffer
 
 cdef enum FrameKind:
-    # Bit 7 marks a critical kind: a side that does not support it must close the connection.
+    # Bit 7 marks a critical kind: a side that does not support the kind must close the connection.
     SETTINGS = 0x81
     REQUEST = 0x82
     RESPONSE = 0x83
@@ -30,7 +30,7 @@ cdef enum FrameFlag:
     IDEMPOTENT = 128
 
 cdef enum Reason:
-    # The reasons for the end of a connection, for GOAWAY.
+    # The reasons in GOAWAY for the end of a connection.
     REASON_DRAIN = 0
     REASON_MAX_AGE = 1
     REASON_PROTOCOL = 2
@@ -46,7 +46,7 @@ cdef enum Reason:
     REASON_HANDSHAKE = 12
 
 cdef enum Outcome:
-    # Whether the handler may have run, for RESPONSE.
+    # The values in RESPONSE that state whether the handler may have run.
     OUTCOME_RAN = 0
     OUTCOME_NOT_STARTED = 1
     OUTCOME_UNKNOWN = 2
@@ -59,7 +59,7 @@ cdef enum CancelReason:
     CANCEL_LOCAL_LIMIT = 4
 
 cdef enum Refusal:
-    # Results of `parse` instead of a size; `Frame.refused` has the reason.
+    # Results of `parse` other than a size; `Frame.refused` has the reason.
     HEADER_REFUSED = -1
     BODY_REFUSED = -2
 
@@ -69,21 +69,21 @@ cdef enum:
     MESSAGE_LIMIT = 4096  # bytes of a RESPONSE's text
     CONTROL_LIMIT = 16384  # bytes of AUTH, TEST and unknown kinds
     METHOD_LIMIT = 255
-    # The longest stream message: the grant beyond its window has to fit into the window's bound.
+    # The longest message of a stream: its credit beyond the window has to fit into the highest window.
     STREAM_MESSAGE_LIMIT = 1_073_741_824
-    # A payload above this is received straight into its final memory; below it the whole frame is awaited.
+    # A longer payload is received directly into its final memory; for a shorter one the whole frame is awaited.
     PARTIAL_ABOVE = 16384
     SETTINGS_LIMIT = 4096
     GOAWAY_TEXT_LIMIT = 1024
 
-# All ones in timeout_us: no deadline. 0: not stated, the server's default counts.
+# All ones in timeout_us: no deadline. 0: not stated, the server's default applies.
 cdef uint64_t TIMEOUT_NONE
 # All ones in pushback_ms: do not retry. 0: not stated.
 cdef uint32_t PUSHBACK_NEVER
 
 
 cdef struct Frame:
-    # The header; kind to compressor are adjacent, as on the wire.
+    # The header. The fields from `kind` to `compressor` are adjacent, as on the wire.
     uint32_t length
     uint8_t kind
     uint8_t flags
@@ -91,7 +91,7 @@ cdef struct Frame:
     uint8_t compressor
     uint64_t id
 
-    # The head of REQUEST and RESPONSE; only the fields of the kind are set.
+    # The head of REQUEST and RESPONSE; only the fields of the frame's kind are set.
     uint8_t attempt
     uint8_t priority
     uint8_t outcome
@@ -100,10 +100,10 @@ cdef struct Frame:
     uint32_t elapsed_us
     uint64_t timeout_us
 
-    # The number of the parameter names (ParameterNames); 0 = not sent.
+    # The number for the parameter names (ParameterNames); 0 = not sent.
     uint64_t names
 
-    # Parts of the body. Parsed: they point into the bytes given to `parse` and live as long as these.
+    # Parts of the body. After `parse` they point into the bytes passed to it, and are valid as long as these.
     const char* method
     Py_ssize_t method_size
     const char* text
@@ -111,17 +111,17 @@ cdef struct Frame:
     const char* metadata
     Py_ssize_t metadata_size
 
-    # The payload, or the whole body of a control frame. A large payload may be parsed, or written, before it is
-    # complete: payload_present <= payload_size.
+    # The payload, or the whole body of a control frame. A large payload may be parsed or written before it is complete:
+    # payload_present <= payload_size.
     const char* payload
     Py_ssize_t payload_size
     Py_ssize_t payload_present
 
-    # Wire bytes of the whole message, in the first piece of a cut one.
+    # In the first piece of a split message: the bytes of the whole message on the wire.
     uint64_t total
 
-    # The reason of `parse` to refuse: the GOAWAY reason, a static text, the found and the allowed number. A violation
-    # in an incomplete body is set here and not returned: it counts when the frame is complete.
+    # Why `parse` refused the frame: the GOAWAY reason, a static text, the found and the allowed number. A violation in
+    # an incomplete body is only noted here; it is reported when the frame is complete.
     int refused
     const char* problem
     uint64_t found
@@ -130,13 +130,13 @@ cdef struct Frame:
 
 cdef class WireProtocol:
     cdef:
-        # Our limit; a larger frame is refused by its header alone.
+        # The local limit. A larger frame is refused as soon as its header is read.
         public Py_ssize_t frame_limit
         # Whether the next frame has to be the peer's first SETTINGS.
         public bint needs_settings
-        # Lowest bit of the ids the peer opens: 1 for a client.
+        # The lowest bit of the ids of calls that the peer opens: 1 for a client.
         public int peer_parity
-        # Bytes that `write_answer` puts before metadata and payload, header included.
+        # The number of bytes that `write_answer` puts before metadata and payload, header included.
         Py_ssize_t answer_head
 
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil

@@ -11,9 +11,9 @@ PUSHBACK_NEVER = <uint32_t>0xFFFFFFFF
 cdef class WireProtocol:
     """Encodes and parses frames; one object per connection.
 
-    `parse` returns the number of consumed bytes, 0 if the frame's head is incomplete, or HEADER_REFUSED or
-    BODY_REFUSED for a violation, described by `frame.refused`, `problem`, `found` and `allowed`. It sets the
-    header's fields as soon as the header is complete, whatever it returns.
+    `parse` returns the number of consumed bytes; 0 if the frame's head is incomplete; HEADER_REFUSED or BODY_REFUSED
+    for a violation, which `frame.refused`, `problem`, `found` and `allowed` describe. It sets the header's fields as
+    soon as the header is complete, whatever it returns.
     """
 
     def __cinit__(self):
@@ -39,5 +39,5 @@ cdef class WireProtocol:
         raise LocalProtocolError(f"{type(self).__name__} cannot write frames")
 
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil:
-        """Bytes that `write` puts before the payload, header included."""
+        """Return the number of bytes that `write` puts before the payload, header included."""
         return HEADER_SIZE

@@ -1,17 +1,17 @@
-"""fastrpc's own wire protocol: the first bytes of either side, and frames.
+"""The native wire protocol of fastrpc: the first bytes of either side, and frames.
 
 ::
 
     0             4        5         6          8
     | F5 'F' 'R' 'P' | lowest | highest | features |      the client's preface
-    | F5 'F' 'R' 'P' | chosen | highest | features |      the server's; chosen is 0: no version in common
+    | F5 'F' 'R' 'P' | chosen | highest | features |      the server's preface; chosen is 0: no common version
 
     0        4    5     6     7          8                16
     | length | kind | flags | codec | compressor | call id | body of `length` bytes …
 
-Headers have 16 bytes and fixed-width little-endian fields, no varints. A peer that begins otherwise is a stranger,
-whose first bytes show its protocol. PROTOCOL.md is the authority; `tests/support` has the pure-Python reference this
-file is compared with.
+Headers have 16 bytes and fixed-width little-endian fields, no varints. A peer that does not send a preface is a
+stranger, whose first bytes show its protocol. PROTOCOL.md is the specification; tests compare this file with a
+pure-Python reference in `tests/support`.
 """
 
 cimport cython
@@ -68,7 +68,7 @@ NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
 cdef str HTTP_CLIENT = "one that speaks HTTP, which a server does once its protocols name \"http\""
 cdef str GRPC_CLIENT = "one that speaks gRPC, which a server does once its protocols name \"grpc\""
 
-# First bytes of other servers on ports meant for ours, and of other clients that dial ours.
+# The first bytes of other servers, to which a fastrpc client may have connected, and of other clients.
 cdef tuple STRANGERS = (
     (b"HTTP/", "an HTTP server"),
     (b"<", "an HTTP server"),
@@ -111,7 +111,7 @@ cdef bint begins_with_magic(const char* data, Py_ssize_t size) noexcept:
 
 
 cdef str stranger_of(bytes first, bint is_client):
-    """Describe the other side by its first bytes, which are not a fastrpc opening."""
+    """Describe a peer by its first bytes, which are not a fastrpc preface."""
     wanted = "server" if is_client else "client"
     for start, name in STRANGERS:
         if first.startswith(start):
@@ -144,7 +144,7 @@ cdef class NativeProtocol(WireProtocol):
         if size < HEADER_SIZE:
             return 0
         frame.length = load32(data)
-        # Kind, flags, codec and compressor lie side by side in a Frame, as on the wire.
+        # Kind, flags, codec and compressor are adjacent in a Frame, as on the wire.
         memcpy(&frame.kind, data + 4, 4)
         frame.id = load64(data + 8)
         if self._check_header(frame):
@@ -163,7 +163,7 @@ cdef class NativeProtocol(WireProtocol):
         if frame.refused:
             if present >= body:
                 return BODY_REFUSED
-            # Skip the whole frame, then report the refusal.
+            # The whole frame is skipped before the refusal is reported.
             frame.payload = data
             frame.payload_size = body
             frame.payload_present = present
@@ -180,7 +180,7 @@ cdef class NativeProtocol(WireProtocol):
 
     @cython.nonecheck(False)
     cdef int _check_header(self, Frame* frame) noexcept nogil:
-        """Check the header alone (PROTOCOL.md, checks H1 to H6); 0 if it is valid."""
+        """Check the header (PROTOCOL.md, checks H1 to H6); return 0 if it is valid."""
         cdef int kind = frame.kind, flags = frame.flags
         cdef uint64_t parity = frame.id & 1
         cdef bint sent_by_opener = parity == <uint64_t>self.peer_parity
@@ -228,7 +228,7 @@ cdef class NativeProtocol(WireProtocol):
             return check_connection(frame, ACK, 8 if flags & ACK else 4, CONTROL_LIMIT)
         if kind & 0x80:
             return refuse(frame, REASON_PROTOCOL, "unknown critical frame kind", kind, 0)
-        # TEST, and kinds of a later version that may be skipped.
+        # TEST, and skippable kinds of later versions.
         return check_length(frame, 0, CONTROL_LIMIT)
 
     cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil:
@@ -269,7 +269,7 @@ cdef class NativeProtocol(WireProtocol):
     cdef int write_answer(
         self, WriteBuffer out, uint64_t id, int codec, int compressor, uint32_t elapsed_us, bytes metadata, bytes payload
     ) except -1:
-        """Write a plain RESPONSE, a server's most frequent frame, without building a Frame."""
+        """Write a plain RESPONSE, a server's most frequent frame, without a Frame."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), more = 0 if metadata is None else PyBytes_GET_SIZE(metadata)
         cdef char* place = out.reserve(HEADER_SIZE + FIXED_HEAD + more + size)
         store32(place, <uint32_t>(FIXED_HEAD + more + size))
@@ -278,7 +278,7 @@ cdef class NativeProtocol(WireProtocol):
         place[6] = <char>codec
         place[7] = <char>compressor
         store64(place + 8, id)
-        # Ran, status 0, no text, no pushback.
+        # The handler ran, status 0, no text, no pushback.
         store32(place + 16, FIXED_HEAD // 8)
         store32(place + 20, <uint32_t>more << 16)
         store64(place + 24, <uint64_t>elapsed_us << 32)
@@ -288,7 +288,7 @@ cdef class NativeProtocol(WireProtocol):
         memcpy(place + more, PyBytes_AS_STRING(payload), size)
         return 0
 
-    # For single frames by hand; connections use the four functions above.
+    # For single frames in tests and tools; connections use the four functions above.
 
     def decode(self, bytes data):
         """Parse one whole frame into a dict of its fields.
@@ -333,7 +333,7 @@ cdef class NativeProtocol(WireProtocol):
         frame.pushback_ms, frame.elapsed_us = fields.get("pushback_ms", 0), fields.get("elapsed_us", 0)
         frame.timeout_us, frame.total = fields.get("timeout_us", 0), fields.get("total", 0)
         frame.names = fields.get("names", 0)
-        # All four are kept alive by their variables.
+        # The variables keep all four objects alive.
         frame.method, frame.method_size = method, len(method)
         frame.text, frame.text_size = text, len(text)
         frame.metadata, frame.metadata_size = metadata, len(metadata)
@@ -390,7 +390,7 @@ cdef inline int check_length(Frame* frame, Py_ssize_t lowest, Py_ssize_t highest
 
 
 cdef inline int check_call(Frame* frame, bint parity_fits, Py_ssize_t lowest, Py_ssize_t highest) noexcept nogil:
-    """Check a frame of a call: its id, then its length."""
+    """Check a frame of a call: first its id, then its length."""
     if frame.id == 0 or frame.id >> 63:
         return refuse(frame, REASON_PROTOCOL, "call id", frame.id, HIGHEST_ID)
     if not parity_fits:
@@ -408,7 +408,7 @@ cdef inline int check_connection(Frame* frame, int flags, Py_ssize_t lowest, Py_
 
 
 cdef int parse_plain(const char* body, Py_ssize_t present, Frame* frame) noexcept nogil:
-    """Take a body of one piece; 0 when more bytes are needed."""
+    """Parse a body of one piece; 0: more bytes are needed."""
     frame.payload = frame.metadata = body
     frame.payload_size = frame.metadata_size = frame.length
     frame.payload_present = min(present, frame.payload_size)
@@ -419,7 +419,7 @@ cdef int parse_plain(const char* body, Py_ssize_t present, Frame* frame) noexcep
 
 
 cdef int check_texts(Frame* frame) noexcept nogil:
-    """Check the parts of GOAWAY or AUTH, which are whole: lengths, last id, text."""
+    """Check the parts of a complete GOAWAY or AUTH: lengths, last id, text."""
     cdef const char* body = frame.payload
     cdef Py_ssize_t parts, text, size
     if frame.kind == GOAWAY:
@@ -451,7 +451,7 @@ cdef inline Py_ssize_t shortest_data(int flags) noexcept nogil:
 
 
 cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) noexcept nogil:
-    """Cut the head of REQUEST or RESPONSE; 0 when more bytes are needed, 1 when done or refused."""
+    """Parse the head of REQUEST or RESPONSE. 0: more bytes are needed; 1: done, or refused."""
     cdef Py_ssize_t head, text_size
     if present < FIXED_HEAD:
         return 0
@@ -461,7 +461,7 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
         if head < FIXED_HEAD:
             refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
             return 1
-        # A head that is incomplete, or longer than its frame, is detected below.
+        # An incomplete head, or a head longer than its frame, is detected below.
         if frame.kind == REQUEST and present >= NAMES_HEAD:
             frame.names = load64(body + FIXED_HEAD)
     frame.metadata_size = load16(body + 6)
@@ -489,9 +489,9 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
 
 
 cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t present, Frame* frame) noexcept nogil:
-    """Find the payload after `offset` bytes of head, names and metadata.
+    """Set the payload, which follows `offset` bytes of head, names and metadata.
 
-    Returns 0 when more bytes are needed, 1 when done or refused.
+    Return 0 if more bytes are needed, 1 if it is done or refused.
     """
     cdef Py_ssize_t length = frame.length
     cdef bint announces = frame.flags & MORE and not frame.flags & CONT

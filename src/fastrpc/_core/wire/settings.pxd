@@ -2,14 +2,14 @@ cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    # Numbers below this stand for the same codec or compressor on both sides; each side assigns the others itself.
+    # Numbers below this mean the same codec or compressor on both sides. Each side assigns its other numbers itself.
     FIRST_OWN_NUMBER = 64
 
 
 @cython.final
 cdef class WireNumbers:
     cdef:
-        # The meaning of numbers in received frames: the name of a codec, the compressor object.
+        # The meaning of numbers in received frames: names of codecs, compressor objects.
         readonly dict codecs
         readonly dict compressors
 
@@ -44,7 +44,7 @@ cdef class WireSettings:
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as)
 
 
-# Return a payload compressed, or None where it does not shrink.
+# Return the compressed payload, or None if it is not smaller.
 cdef bytes smaller_of(object compressor, bytes payload)
 
 cpdef tuple decode_settings(bytes body, bint first=*)

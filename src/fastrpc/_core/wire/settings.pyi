@@ -33,7 +33,7 @@ class WireNumbers:
     @property
     def compressors(self) -> dict[int, Any]: ...
     def codec_label(self, number: int) -> str:
-        """Return the name of a codec by its number in frames, for messages."""
+        """Return the name of a codec by its number in frames, for error texts."""
 
 @final
 class WireSettings:
@@ -64,11 +64,11 @@ class WireSettings:
 
     def __init__(self, of_server: bool) -> None: ...
     def compressor_number(self, number: int, name: str) -> int:
-        """Return this side's number of the compressor that we call `number`; -1 if this side does not accept it."""
+        """Return this side's number for the compressor that is `number` locally; -1 if this side does not accept it."""
 
     def copy(self) -> WireSettings: ...
     def encode(self, first: bool = True) -> bytes:
-        """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""
+        """Return the body of a SETTINGS frame, with all settings that a first, or a later, SETTINGS may announce."""
 
 def usual_settings(of_server: bool) -> WireSettings:
     """Return the settings of a side with all defaults."""

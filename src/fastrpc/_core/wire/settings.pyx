@@ -1,7 +1,7 @@
 """The settings of one side of a connection, and their encoding.
 
-A SETTINGS body is `(u16 name, u16 length, value)*`. Until the first one arrives the floor applies: values so low that
-every peer can obey them, so that a client may call before its server has answered.
+A SETTINGS body is `(u16 name, u16 length, value)*`. Until the peer's first SETTINGS arrives, the floor applies: values
+so low that every peer accepts them, so that a client may call before its server has answered.
 """
 
 cimport cython
@@ -69,13 +69,13 @@ cdef class WireNumbers:
         self.compressors = dict(compressors)
 
     def codec_label(self, number):
-        """Return the name of a codec by its number in frames, for messages."""
+        """Return the name of a codec by its number in frames, for error texts."""
         return repr(self.codecs[number]) if number in self.codecs else f"number {number}"
 
 
 @cython.final
 cdef class WireSettings:
-    """The announced values of one side. A new one holds the floor: of a server, or of a client."""
+    """The announced values of one side. A new object holds the floor of a server or of a client."""
 
     def __init__(self, bint of_server):
         self.max_frame = 65_536
@@ -102,11 +102,11 @@ cdef class WireSettings:
         return other
 
     cpdef bytes encode(self, bint first=True):
-        """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""
+        """Return the body of a SETTINGS frame, with all settings that a first, or a later, SETTINGS may announce."""
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if name == WORKERS and self.workers == 1:
-                # The floor, which keeps the opening of most servers short; clients have no such setting.
+                # 1 is the floor: omitting it keeps the opening of most servers short. Clients have no such setting.
                 continue
             if first or name != STREAM_WINDOW:
                 parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
@@ -122,17 +122,17 @@ cdef class WireSettings:
         return b"".join(parts)
 
     cdef int codec_number(self, int number, str name) except -2:
-        """Return this side's number of the codec that we call `number`; -1 if this side does not accept it."""
+        """Return this side's number for the codec that is `number` locally; -1 if this side does not accept it."""
         return number_for(self.codecs, number, name)
 
     def compressor_number(self, int number, str name not None):
-        """Return this side's number of the compressor that we call `number`; -1 if this side does not accept it."""
+        """Return this side's number for the compressor that is `number` locally; -1 if this side does not accept it."""
         return number_for(self.compressors, number, name)
 
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as):
-        """Compress a payload for this side with the compressor that we call `number`; return this side's number too.
+        """Compress a payload for this side with the compressor that is `number` locally; set this side's number.
 
-        None: this side does not accept it, or the payload does not shrink.
+        Return None if this side does not accept the compressor, or the payload does not shrink.
         """
         cdef int known = number_for(self.compressors, number, compressor.name)
         if known < 0:
@@ -159,7 +159,7 @@ cdef class WireSettings:
 
 
 cdef bytes smaller_of(object compressor, bytes payload):
-    # Not a cast: an installed compressor may return any object, and the code below reads it as bytes.
+    # No cast: an installed compressor may return any object, and the code below reads it as bytes.
     made = compressor.compress(payload)
     cdef bytes smaller = made if type(made) is bytes else bytes(memoryview(made))
     return None if len(smaller) >= len(payload) else smaller
@@ -182,11 +182,11 @@ def usual_settings(bint of_server):
 cpdef tuple decode_settings(bytes body, bint first=True):
     """Parse a SETTINGS body: the known settings, (name, value) in order.
 
-    Lists are tuples; of (id, name) pairs if they have ids. `first`: the peer's first SETTINGS, which may contain more
-    settings than later ones.
+    Lists are returned as tuples, of (id, name) pairs if they have ids. `first`: this is the peer's first SETTINGS,
+    which may contain more settings than later ones.
 
     Raises:
-        ValueError: the body is invalid; the message names the defect.
+        ValueError: the body is invalid; the text says why.
     """
     cdef Py_ssize_t at = 0
     found = []
@@ -234,13 +234,14 @@ cdef bytes number_list(dict names):
 cdef dict shared_table(tuple pairs):
     """Return the table of the (number, name) pairs that a peer announced.
 
-    Equal tables are one object, which is never changed: nearly all peers announce the same ones.
+    Equal tables are one object, which is never changed: almost all peers announce the same tables.
     """
     cdef dict table = SHARED_TABLES.pop(pairs, None)
     if table is None:
         table = {number: text.decode() for number, text in pairs}
         if len(SHARED_TABLES) >= MOST_SHARED:
-            # Peers announce any tables. The table whose last announcement is the oldest is dropped, so the usual ones stay.
+            # Peers may announce any tables. The table that was announced least recently is dropped, so common tables
+            # stay.
             del SHARED_TABLES[next(iter(SHARED_TABLES))]
     SHARED_TABLES[pairs] = table
     return table
@@ -260,7 +261,7 @@ cdef bytes text_list(tuple texts):
 
 
 cdef object decoded(int name, bytes value):
-    """Read one value; None when the name is unknown."""
+    """Decode one value; return None if the name is unknown."""
     if name in NUMBERS:
         _, layout, lowest, highest = NUMBERS[name]
         if len(value) != struct.calcsize(layout):
@@ -288,7 +289,7 @@ cdef object decoded(int name, bytes value):
 
 
 cdef tuple decoded_ids(int name, bytes value, int lowest):
-    """Read `(u8 id, u8 length, name)*`."""
+    """Decode `(u8 id, u8 length, name)*`."""
     cdef Py_ssize_t at = 0
     found = {}
     while at < len(value):
@@ -304,7 +305,7 @@ cdef tuple decoded_ids(int name, bytes value, int lowest):
 
 
 cdef tuple decoded_names(bytes value):
-    """Read `(u8 length, name)*`."""
+    """Decode `(u8 length, name)*`."""
     cdef Py_ssize_t at = 0
     found = []
     while at < len(value):
@@ -317,7 +318,7 @@ cdef tuple decoded_names(bytes value):
 
 
 cdef bytes named_at(bytes value, Py_ssize_t at):
-    """Read `u8 length, name`."""
+    """Decode `u8 length, name`."""
     cdef bytes text = value[at + 1:at + 1 + value[at]] if at < len(value) else b""
     if at >= len(value) or len(text) != value[at] or not NAME.match(text):
         raise ValueError("a list of names ends inside one, or a name is not 1 to 32 of a-z 0-9 . _ -")

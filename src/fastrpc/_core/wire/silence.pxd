@@ -1,22 +1,22 @@
-"""The rule by which a silent peer is pinged, and dropped if no answer comes."""
+"""The rule by which a silent peer is pinged, and disconnected if no answer arrives."""
 
 from libc.stdint cimport uint64_t
 
 cdef enum Verdict:
-    # Look again at `due_ns`; 0: never.
+    # Check again at `due_ns`; 0: never.
     PEER_LIVES = 0
-    # The peer was silent for the interval: send a PING and note it by `asked`, or check again after the interval.
+    # The peer was silent for the interval: send a PING and call `asked`, or check again after another interval.
     PEER_IS_SILENT = 1
-    # No answer came in time.
+    # No answer arrived in time.
     PEER_IS_GONE = 2
 
 cdef enum:
-    # A second check of a silent peer, a turn of the loop later: its answer may have arrived in this very moment.
+    # The time until a second check of a silent peer, after a turn of the loop: its answer may have just arrived.
     LOOK_AGAIN_NS = 2_000_000
 
 
 cdef struct Silence:
-    # The time without a sign of life after which a PING is sent; 0: none is sent.
+    # The time without data from the peer after which a PING is sent; 0: no PINGs are sent.
     uint64_t interval_ns
     # The shortest interval that the peer accepts.
     uint64_t least_ns
@@ -24,7 +24,7 @@ cdef struct Silence:
     uint64_t timeout_ns
     # The instant of the unanswered PING; 0: none.
     uint64_t asked_ns
-    # Whether the time for its answer was over at the last check.
+    # Whether the answer was overdue at the last check.
     bint is_late
 
 
@@ -33,13 +33,13 @@ cdef inline uint64_t interval_of(const Silence* silence) noexcept nogil:
 
 
 cdef inline uint64_t asked(Silence* silence, uint64_t now) noexcept nogil:
-    """A PING was sent: return the instant at which its answer is late."""
+    """Note that a PING was sent; return the instant at which its answer is overdue."""
     silence.asked_ns = now
     return now + silence.timeout_ns
 
 
 cdef inline void forgive_silence(Silence* silence, uint64_t late) noexcept nogil:
-    """Note that this side read nothing for `late` nanoseconds: the peer was not silent."""
+    """Note that this side read nothing for `late` nanoseconds, during which the peer was not silent."""
     if silence.asked_ns:
         silence.asked_ns += late
 
@@ -50,7 +50,7 @@ cdef inline void forget_asked(Silence* silence) noexcept nogil:
 
 
 cdef inline int judge_silence(Silence* silence, uint64_t now, uint64_t heard_ns, uint64_t* due_ns) noexcept nogil:
-    """Compare the last sign of life with now; return a Verdict."""
+    """Compare the instant of the last received data with now; return a Verdict."""
     due_ns[0] = 0
     if silence.interval_ns == 0:
         return PEER_LIVES
