@@ -117,7 +117,7 @@ def test_architecture_lists_the_ranks() -> None:
     assert {int(rank): set(re.findall(r"`(\w+)`", row)) for rank, row in rows.items()} == {
         rank: set(parts) for rank, parts in RANKS.items()
     }
-    (rooms,) = re.findall(r"The rooms of `_core` have ranks, too, from low to high: ([^.]*)\.", text)
+    (rooms,) = re.findall(r"of `_core` have ranks, too, from low to high: ([^.]*)\.", text)
     assert [set(re.findall(r"`(\w+)`", rank)) for rank in rooms.split("·")] == [
         set(rooms) for _, rooms in sorted(CORE_RANKS.items())
     ]

@@ -43,7 +43,7 @@ def wrong_values(text: str) -> list[str]:
         f"{name}: {cell}"
         for cell, settings in _VALUE.findall(section(text, 14))
         for name, value in settings_in(settings)
-        if name not in TOLD_IN_WORDS and cell != "the same number, counted apart"
+        if name not in TOLD_IN_WORDS and cell != "the same number, counted separately"
         if (value // 4 if cell.startswith("a quarter of") else value) not in figures_in(cell)
     ]
 

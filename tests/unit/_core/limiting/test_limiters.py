@@ -182,7 +182,7 @@ def test_calls_whose_time_says_nothing_change_nothing() -> None:
 
 @pytest.mark.parametrize(("initial", "floor", "ceiling"), [(3, 4, 10), (11, 4, 10), (0, 0, 10)])
 def test_numbers_out_of_their_order_are_refused(initial: int, floor: int, ceiling: int) -> None:
-    with pytest.raises(ValueError, match="are not in this order"):
+    with pytest.raises(ValueError, match="1 <= floor <= initial <= ceiling is required"):
         AdaptiveLimit(initial, floor, ceiling)
 
 

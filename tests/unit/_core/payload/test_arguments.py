@@ -52,7 +52,7 @@ def test_more_positions_than_a_byte_counts_are_not_sent() -> None:
 
 def test_a_count_beyond_the_names_is_an_error() -> None:
     for count in (-1, 4):
-        with pytest.raises(ValueError, match=f"{count} of 3 names"):
+        with pytest.raises(ValueError, match=f"there are 3 names, not {count}"):
             ParameterNames(TRANSFER).number(count)
 
 
@@ -99,7 +99,7 @@ def test_mixtures_without_number_are_a_config_error() -> None:
     names = tuple(f"p{number}" for number in range(40))
     spelling = [{name, f"old_{name}"} for name in names]
     assert ParameterNames(names, (spelling[:6],)).takes(names_told(("old_p0", "p1", "p2", "old_p3")))
-    with pytest.raises(ConfigError, match="first 7 parameters, old ones included, make 128 mixtures"):
+    with pytest.raises(ConfigError, match="first 7 parameters, old ones included, have 128 combinations"):
         ParameterNames(names, (spelling,))
 
 

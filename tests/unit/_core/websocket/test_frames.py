@@ -322,7 +322,7 @@ def test_frames_that_no_client_may_send_are_refused(data: bytes, code: int) -> N
 def test_a_message_of_a_kind_that_is_not_taken_is_refused() -> None:
     reader = WebSocketReader(100, takes_text=False)
     assert reader.take_data(client_frame(BINARY, b"hi")) == (8, "message")
-    with pytest.raises(SocketViolationError, match="messages of text are not taken here") as caught:
+    with pytest.raises(SocketViolationError, match="text messages are not accepted here") as caught:
         reader.take_data(text(b"hi"))
     assert caught.value.code == 1003
 
