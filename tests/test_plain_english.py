@@ -42,7 +42,7 @@ PHRASES = {
     "those of": (0, 2),
     "that of": (0, 8),
     "the same of": (0, 3),
-    "those that": (2, 51),
+    "those that": (1, 51),
     "ones that": (0, 1),
     "one that": (4, 89),
     "so many": (0, 27),  # a number, a count, the name of the argument

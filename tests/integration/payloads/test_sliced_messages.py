@@ -118,7 +118,7 @@ async def test_the_end_is_sent_after_the_message_that_is_compressed(
     async with view.open(Feed.take, padding=PADDING) as stream:
         await stream.send(bytes(LONG))
         await stream.end()
-        with pytest.raises(RuntimeError, match="nothing can be sent any more"):
+        with pytest.raises(RuntimeError, match="nothing more can be sent"):
             await stream.send(b"")
         held.is_held = False
         assert await stream.receive() == [LONG]

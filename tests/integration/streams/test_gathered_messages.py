@@ -167,7 +167,7 @@ async def test_nothing_is_sent_after_the_end(kind: str) -> None:
     async with either(kind, Tape()) as client:
         async with client.open(Tape.total) as numbers:
             await numbers.end()
-            with pytest.raises(RuntimeError, match="was ended"):
+            with pytest.raises(RuntimeError, match="this side has ended the stream"):
                 await numbers.send_many([1])
             assert await numbers.receive() == 0
         async with client.open(Tape.early) as words:

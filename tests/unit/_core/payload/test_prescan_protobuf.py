@@ -113,7 +113,7 @@ def test_each_packed_number_is_an_item_in_addition_to_its_field(
 
 @pytest.mark.parametrize("messages", [[], [{10: 1}], [{10: -1}], [{10: -5}]])
 def test_layout_that_leads_nowhere_is_refused(messages: Any) -> None:
-    with pytest.raises(ValueError, match=r"needs one message|tag 10 holds message"):
+    with pytest.raises(ValueError, match=r"needs at least one message|tag 10 refers to message"):
         MessageLayout(messages)
 
 
