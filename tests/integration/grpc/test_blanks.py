@@ -184,7 +184,7 @@ class TestErrors:
                 "x-said": "v",
                 "x-bin": "/w",
             }
-        [record] = [record for record in caplog.records if "left out" in record.message]
+        [record] = [record for record in caplog.records if "is dropped" in record.message]
         assert "x-bad" in record.message
 
     async def test_an_answer_has_its_metadata_without_blanks(self) -> None:

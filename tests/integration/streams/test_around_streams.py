@@ -339,7 +339,7 @@ class TestContext:
             assert peer.messages(call) == ["a", "told"]
 
             async def early(call: Any, proceed: Any) -> Any:
-                with pytest.raises(RuntimeError, match="the other one sends"):
+                with pytest.raises(RuntimeError, match="only the called side sends"):
                     await call.send_metadata()
                 return await proceed(call)
 

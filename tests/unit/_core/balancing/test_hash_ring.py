@@ -117,7 +117,7 @@ def test_go_hash_of_a_number_is_the_hash_of_its_digits() -> None:
 
 
 def test_jump_needs_a_bucket() -> None:
-    with pytest.raises(ValueError, match="no buckets"):
+    with pytest.raises(ValueError, match="the number of buckets is 0"):
         jump(1, 0)
 
 
