@@ -253,7 +253,7 @@ class CallSpans:
 
 
 def _full(method: str) -> str:
-    """Return the full name of a method in the form of the conventions."""
+    """Return the full name of a method in the form of OpenTelemetry's conventions: `service/method`."""
     service, _, name = method.rpartition(".")
     return f"{service}/{name}"
 

@@ -18,8 +18,8 @@ __all__ = ["MOST_BYTES", "MOST_ITEMS", "MemoryStore", "SavedItem"]
 #: The most items of a store, and the most leases.
 MOST_ITEMS = 100_000
 
-#: The default of the most bytes of all items of a store, counting folders, keys and values. If it is too low, a
-#: registry refuses servers; if it is too high, strangers may fill the memory, where items occupy up to twice as much.
+#: The default limit of the bytes of all items of a store together: their folders, keys and values. If it is too low, a
+#: registry refuses servers. If it is too high, strangers may fill the memory, where items occupy up to twice as much.
 MOST_BYTES = 128 * 1024 * 1024
 
 

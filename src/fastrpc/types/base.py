@@ -178,7 +178,7 @@ def encode_value(codec_name: str, value: Any) -> Any:
     """Convert a value to a form that msgspec encodes; TypeError if it cannot be sent."""
     known = find(type(value))
     if known is None and _is_native(type(value)):
-        # msgspec calls the hook for such a class only if the value is a key.
+        # msgspec itself encodes values of such a class. It calls this function only for a value that is a key of a map.
         hint = "; msgpack has such keys: codec='msgpack'" if codec_name == "json" else ""
         raise TypeError(f"{type(value).__name__} is not a type for a key of a map in {codec_name}{hint}")
     if known is None:

@@ -100,7 +100,7 @@ def _beyond(value: Any) -> ValueError:
 
 
 def _decoder(annotation: Any, inner: Any) -> Callable[[Any], Any]:
-    raise TypeError("keys are annotated as Annotated[float, fastrpc.Float32]")
+    raise TypeError("annotate keys of a map that have 32 bits as Annotated[float, fastrpc.Float32]")
 
 
 _KEY: Final = PayloadType(lambda value, codec: packed(value), _decoder)

@@ -104,8 +104,8 @@ class Watchdog:
         for worker in slow:
             if worker.process_id not in self._slow:
                 logger.warning(
-                    "%s (process %d) has not started after %.0f s: its sources are not entered yet; "
-                    "`py-spy dump --pid %d` shows where it waits",
+                    "%s (process %d) has not started after %.0f s: some of its sources (services, "
+                    "context managers around them) are not entered yet; `py-spy dump --pid %d` shows where it waits",
                     *(worker.name, worker.process_id, self._clock() - worker.began_at, worker.process_id),
                     extra={"event": "slow_start"},
                 )

@@ -11,7 +11,8 @@ the same as in every client. For the connection above, this translation is the p
 returns credit, holds answers that lack credit, and ends a cancelled call. rpcx has no cancellation, so the server's
 answer to a cancelled call is dropped.
 
-The translation is sans-IO: bytes in, bytes out. Each call has the token of the connection, as rpcx requires.
+rpcx authenticates each call separately. So each request carries the token of the connection, unless the call has its
+own token in its metadata. The translation is sans-IO: bytes in, bytes out.
 """
 
 import logging

@@ -104,7 +104,7 @@ class PythonWire(Wire):
         """Pause reading with True, resume it with False. Meanwhile no message is late."""
 
     def unsent_bytes(self) -> int:
-        """Return the number of bytes of output that the peer has not accepted."""
+        """Return the number of bytes of output that wait in this process, in the engine or in its stream."""
 
     def taken_bytes(self) -> int:
         """Return the number of bytes of output that were sent from this machine, as far as known."""

@@ -128,7 +128,7 @@ cdef class PythonWire(Wire):
             link.life.heed_output(link.unsent_output(), now_ns())
 
     def unsent_bytes(self):
-        """Return the number of bytes of output that the peer has not accepted."""
+        """Return the number of bytes of output that wait in this process, in the engine or in its stream."""
         cdef Link link = self.here()
         return 0 if link is None else link.unsent_output()
 

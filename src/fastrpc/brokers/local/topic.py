@@ -80,7 +80,7 @@ class KeptTopic:
         self._hungry: dict[Reader, None] = {}
         self._effects = effects
         self._groups: list[Reader] = []
-        # The groups that get messages of a name, by name.
+        # By the name under which messages are published: the groups that get these messages.
         self._covering: dict[str, list[Reader]] = {}
 
     # Publishing
@@ -299,7 +299,7 @@ class KeptTopic:
     # Groups
 
     def groups_of(self, name: str) -> list[Reader]:
-        """Return the groups that get messages of a name."""
+        """Return the groups that get the messages published under a name."""
         found = self._covering.get(name)
         if found is None:
             if len(self._covering) >= _KNOWN_NAMES:

@@ -266,7 +266,7 @@ class _Exchange:
                 over.add_done_callback(lambda _: found.close())
             try:
                 while (event := await found.next()) is not None:
-                    # Check the right for each event, since it may end before the watch does.
+                    # Check the caller's right to the key again for each event: the right may end before the watch does.
                     self._check(request)
                     await self._part(body_of(event), has_more=True)
                     if not request.is_stream:

@@ -38,7 +38,7 @@ class BackgroundWork:
         await self.subscribing.open()
 
     async def begin(self) -> None:
-        """Start the work of all services. It runs until the sources of services end.
+        """Start the work of all services. It is stopped before the sources (`handlers/sources.py`) are exited.
 
         Raises:
             ConfigError: a store or a broker is missing, or lacks a feature that an option requires.
