@@ -234,7 +234,9 @@ class Context:
     def _note_crash(self, error: Exception) -> None:
         """Log an exception that followed a set status, and set its text."""
         if not isinstance(error, NotImplementedError):
-            logger.error("%s failed after it set the status %s", self.call.method, self._status, exc_info=error)
+            logger.error(
+                "%s failed after it set the status %s", self.call.method, self._status, exc_info=error
+            )
         if isinstance(self._faults, ServicerFaults):
             self._text = self._faults.text_with_status(error, self._text) or ""
         self._text = self._text or f"{self.call.method} failed"

@@ -303,7 +303,9 @@ async def test_a_wait_for_room_that_takes_too_long_is_no_slow_reader(wire: str) 
                 assert await messages.receive() == "a" * 2_000
                 with full(budget=roomy._gate.memory):
                     await messages.send("b")
-                    with pytest.raises(CallError, match=r"no memory for its next message for 0\.2 s") as failed:
+                    with pytest.raises(
+                        CallError, match=r"no memory for its next message for 0\.2 s"
+                    ) as failed:
                         await messages.receive()
     assert failed.value.status is Status.RESOURCE_EXHAUSTED
     assert "Memory.process_bytes" in failed.value.message
