@@ -364,7 +364,11 @@ class _Watch:
         return gateway.watch(self._keys, self._reached + 1)
 
     def _proven(self, gateway: Gateway, watch: KeyWatch) -> list[KeyChange]:
-        """Read with a quorum. If there are new changes, return them from the watch, which must have them soon."""
+        """Check by a read with a quorum whether there are new changes; return the changes that the watch then yields.
+
+        Raises:
+            StoreError: there is a change, and the watch does not yield it in time.
+        """
         request = self._keys | {"limit": 1, "keys_only": True, "min_mod_revision": self._reached + 1}
         found = gateway.ask("kv/range", request, Range)
         if not found.kvs and found.count == self._count:

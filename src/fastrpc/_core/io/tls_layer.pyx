@@ -64,7 +64,7 @@ cdef class TLSLayer(Layer):
 
     cdef int _encrypt_by(self, object ssl_object) except -1:
         self.ssl_object = ssl_object
-        # Methods of the compiled object: each saves a Python function.
+        # The methods of the compiled object are called directly, without the Python methods around them.
         inner = getattr(ssl_object, "_sslobj", ssl_object)
         self._read = inner.read
         self._encrypt = inner.write

@@ -24,7 +24,7 @@ cdef uint64_t FNV_OFFSET = 0xCBF29CE484222325
 cdef uint64_t FNV_PRIME = 0x100000001B3
 cdef enum:
     SEPARATOR = 0x0A
-    # The most combinations of old and present names; the four old names of a method make 16 at most.
+    # The most combinations of old and present names of arguments. A method has at most four old names, which make 16.
     MOST_MIXTURES = 64
 
 # The value of a missing argument.

@@ -100,7 +100,7 @@ cdef class MessageLayout:
         return result
 
     cdef int32_t held_message(self, int32_t message, uint32_t tag) noexcept nogil:
-        """Return the content of a field of `message`: a message, or one of the numbers above."""
+        """Return what a field of `message` holds: the number of a message type, `SCALAR`, or a packing of numbers."""
         cdef Py_ssize_t low, high, middle
         if message == SCALAR:
             return SCALAR

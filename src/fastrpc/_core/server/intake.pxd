@@ -19,8 +19,8 @@ cdef class Intake:
         Gate gate
         PyObject* connection
 
-        # The check of the senders of long requests, None before the first; a verdict that took time, until the wire reads
-        # it.
+        # The check of the senders of long requests, None before the first; the verdict of a check that had to wait, until
+        # the wire reads it.
         SenderCheck sender_check
         int sender_verdict
 

@@ -105,7 +105,7 @@ class BrokerWriter:
         self.latest = 0
         self._topics: dict[str, _KnownTopic] = {}
         self._groups: dict[str, int] = {}
-        # The places of groups that were written last, since the start.
+        # For each group the place that was last written since the start.
         self._places: dict[int, tuple[int, int]] = {}
         # The groups that have rows in `settled`; the groups that have rows in `counted`.
         self._with_settled: set[int] = set()
