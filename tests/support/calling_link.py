@@ -77,12 +77,17 @@ class Link:
     """An engine over a stream that leads nowhere, and a client that calls on it."""
 
     def __init__(
-        self, timeouts: Timeouts = ENDLESS, config: ClientConfig | None = None, *, is_connected: bool = True
+        self,
+        timeouts: Timeouts = ENDLESS,
+        config: ClientConfig | None = None,
+        *,
+        is_connected: bool = True,
+        engine_type: type[Lines] = Lines,
     ) -> None:
         config = config or ClientConfig(codec="json")
         self.owner = Owner()
         parts = ClientParts(
-            protocol=Protocol("lines", client_engine=Lines),
+            protocol=Protocol("lines", client_engine=engine_type),
             endpoint=Endpoint("tcp://here:1"),
             config=config,
             timeouts=timeouts,
@@ -90,7 +95,7 @@ class Link:
             owner=self.owner,
             loop=asyncio.get_running_loop(),
         )
-        self.engine = Lines(parts)
+        self.engine = engine_type(parts)
         self.stream = client_stream(parts, self.engine, 0)
         self.transport = StillTransport()
         self.made_ns = time.monotonic_ns()

@@ -51,9 +51,9 @@ cdef class ClientLife:
         return 0
 
     cdef int opened(self, Engine engine) except -1:
-        stream = (<object>engine).stream
-        if stream is not None:
-            (<ByteStream>stream).engine_ready()
+        # Not `engine.stream`, which an engine in Python may override.
+        if engine._stream is not NULL:
+            (<ByteStream>engine._stream).engine_ready()
         if self.owner is not None:
             self.owner.connection_ready(engine)
         return 0
@@ -174,8 +174,8 @@ cdef class ClientLife:
                     # No successor came in time, or the server has never taken calls.
                     (<object>engine).retire()
                     return 0
-                # Until it has a successor, and at most for the same time again.
-                self._age_ns *= 2
+                # Until it has a successor, and at most for the same time again, however late this check is.
+                self._age_ns = 2 * (now - self._made_ns)
                 self.is_aged = True
                 self.is_dispensable = not self.was_used
                 self.owner.connection_aged(engine)

@@ -426,7 +426,7 @@ class TestLife:
         assert link.owner.heard == ["ready", "aged"]
         link.look(179)
         assert link.engine.is_usable
-        link.look(223)
+        link.look(225)
         assert (link.engine.is_usable, link.engine.is_closed) == (False, False)
         link.engine.answer(link.engine.sent[0], b"2")
         assert link.engine.is_closed

@@ -120,7 +120,7 @@ async def test_an_old_connection_is_reported_once_and_ends_at_twice_its_age() ->
     link.look(12)
     assert (link.engine.life.is_aged, link.engine.is_usable) == (True, True)
     assert link.owner.heard == ["ready", "aged"]
-    link.look(23)
+    link.look(24)
     assert link.owner.heard[2:] == ["draining", "draining"]
     assert link.engine.is_closed
 

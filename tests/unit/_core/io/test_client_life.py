@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fastrpc.config import ClientConfig, Keepalive, Timeouts
-from tests.support.calling_link import ENDLESS, Link
+from tests.support.calling_link import ENDLESS, Lines, Link
 
 
 class Linked(Link):
@@ -24,6 +24,17 @@ async def test_an_opening_without_an_answer_ends_the_connection() -> None:
     link.engine.ready()
     link.look(6.0)
     assert not link.engine.is_closed
+
+
+async def test_an_engine_may_have_another_attribute_named_stream() -> None:
+    class Streaming(Lines):
+        @property
+        def stream(self) -> Any:
+            return "no byte stream"
+
+    link = Linked(engine_type=Streaming)
+    assert link.owner.heard == ["ready"]
+    assert link.engine.is_ready
 
 
 async def test_a_connection_rests_after_its_last_call() -> None:
@@ -76,7 +87,18 @@ async def test_an_old_connection_takes_calls_until_its_successor_does() -> None:
     assert link.engine.life.is_aged
     assert link.owner.heard[-1] == "aged"
     assert link.engine.is_usable
-    link.look(221.0)
+    link.look(223.0)
+    assert link.engine.is_closed
+
+
+async def test_a_late_check_leaves_an_old_connection_the_time_for_its_successor() -> None:
+    link = Linked(ENDLESS, ClientConfig(codec="json", keepalive=Keepalive(max_age=100.0)))
+    # The loop was blocked, or the machine was asleep.
+    link.look(350.0)
+    link.look(351.0)
+    assert (link.engine.life.is_aged, link.engine.is_usable) == (True, True)
+    assert link.owner.heard == ["ready", "aged"]
+    link.look(701.0)
     assert link.engine.is_closed
 
 
