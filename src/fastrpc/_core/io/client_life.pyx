@@ -51,9 +51,10 @@ cdef class ClientLife:
         return 0
 
     cdef int opened(self, Engine engine) except -1:
-        # Not `engine.stream`, which an engine in Python may override.
-        if engine._stream is not NULL:
-            (<ByteStream>engine._stream).engine_ready()
+        # Not `engine.stream`: an engine in Python may have another attribute of this name.
+        stream = Engine.stream.__get__(engine)
+        if stream is not None:
+            (<ByteStream>stream).engine_ready()
         if self.owner is not None:
             self.owner.connection_ready(engine)
         return 0
