@@ -64,7 +64,7 @@ def _plain_decoder() -> Callable[[Payload], Any]:
         try:
             return unpack(payload)
         except TypeError:
-            # An array is the key of a map. msgspec, which decodes typed values, makes it a tuple.
+            # A map has an array as a key. msgspec, which decodes typed values, turns such a key into a tuple.
             return _decode_any(payload)
 
     return decode

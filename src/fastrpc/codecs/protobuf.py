@@ -17,14 +17,15 @@ GROUP_WIRE_TYPE = 3
 # google.protobuf.descriptor.FieldDescriptor.TYPE_GROUP
 GROUP_FIELD_TYPE = 10
 
-#: The packing of numbers, for `MessageLayout`, by the type of their field. Parsers accept repeated numbers both packed
-#: and unpacked, with any schema.
+#: The values by which a `MessageLayout` marks fields of numbers that may be packed. Parsers accept repeated numbers
+#: packed and unpacked, with any schema.
 PACKED_VARINTS, PACKED_FOUR_BYTES, PACKED_EIGHT_BYTES = -2, -3, -4
 _PACKED = {
     # int64, uint64, int32, bool, uint32, enum, sint32, sint64
     **dict.fromkeys((3, 4, 5, 8, 13, 14, 17, 18), PACKED_VARINTS),
-    # float, fixed32, sfixed32; double, fixed64, sfixed64
+    # float, fixed32, sfixed32
     **dict.fromkeys((2, 7, 15), PACKED_FOUR_BYTES),
+    # double, fixed64, sfixed64
     **dict.fromkeys((1, 6, 16), PACKED_EIGHT_BYTES),
 }
 

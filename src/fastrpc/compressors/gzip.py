@@ -11,7 +11,7 @@ __all__ = ["GzipCompressor"]
 #: A level of zlib, 1 to 9. On JSON records level 6 takes three times as long, and its output is a fifth smaller.
 LEVEL = 1
 
-#: The largest window, in a gzip member instead of a bare zlib stream (zlib.h, inflateInit2).
+#: The value of `wbits` for a gzip member instead of a bare zlib stream, with the largest window (zlib.h, inflateInit2).
 GZIP_MEMBER = 16 + zlib.MAX_WBITS
 
 
@@ -23,7 +23,7 @@ FLAGS_OFFSET = 3
 KNOWN_FLAGS = b"\x1f"
 SIZE_BYTES = 4
 
-#: The search for members covers this many bytes and members: it takes at most a millisecond or two.
+#: The most bytes that the search for members reads, and the most members that it finds, in a millisecond or two.
 SEARCHED_BYTES = 512 * 1024
 SEARCHED_MEMBERS = 1_000
 

@@ -28,8 +28,8 @@ BLOCK_SIZE_OFFSET = 5
 CONTENT_SIZE = slice(6, 14)
 HEADER_SIZE = 7
 
-#: Blocks of 64 KiB; 5 to 7 are 256 KiB, 1 MiB and 4 MiB. The library sets two blocks of memory aside
-#: as soon as it has read the header.
+#: The code of blocks of 64 KiB; the codes 5 to 7 mean 256 KiB, 1 MiB and 4 MiB. The library sets two blocks of memory
+#: aside as soon as it has read the header.
 LARGEST_BLOCK_SIZE_CODE = 4
 
 

@@ -30,8 +30,8 @@ _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.checksum_flag: 1,
 }
 
-# Frame header: 4 bytes of magic number, flags, and unless the frame is a single segment its window
-# (RFC 8878, 3.1.1). Skippable frames begin with another number.
+# Frame header: 4 bytes of magic number, flags, and the size of the window, which a frame of a single segment omits
+# (RFC 8878, 3.1.1). Skippable frames begin with another magic number.
 MAGIC = b"\x28\xb5\x2f\xfd"
 FLAGS_OFFSET = 4
 SINGLE_SEGMENT_FLAG = 0x20

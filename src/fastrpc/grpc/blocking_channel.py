@@ -53,8 +53,8 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
 
     def __init__(self, inner: AioChannel) -> None:
         self._inner = inner
-        #: The thread for functions given to `subscribe`. It is a separate thread because callbacks of calls may wait
-        #: for them.
+        #: The thread for functions given to `subscribe`. It is a separate thread, because callbacks of calls may wait
+        #: for such a function.
         self._states = CallbackThread("fastrpc grpc channel states")
         self._watches: dict[Any, _Watch] = {}
         #: Stubs and calls continue to use the thread after the channel is dropped, as in grpcio.
@@ -97,19 +97,19 @@ class BlockingChannel(grpc.Channel):  # type: ignore[misc]
             self._watches.pop(callback).end()
 
     def unary_unary(self, *method: Any, **coders: Any) -> "_BlockingMethod":
-        """Return the caller of a method with one request and one answer."""
+        """Return a callable for a method with one request and one answer."""
         return _OneAnswer(self._thread, self._inner.unary_unary(*method, **coders), False)
 
     def unary_stream(self, *method: Any, **coders: Any) -> "_BlockingMethod":
-        """Return the caller of a method that streams its answers."""
+        """Return a callable for a method that streams its answers."""
         return _Streamed(self._thread, self._inner.unary_stream(*method, **coders), False)
 
     def stream_unary(self, *method: Any, **coders: Any) -> "_BlockingMethod":
-        """Return the caller of a method that takes a stream."""
+        """Return a callable for a method that takes a stream."""
         return _OneAnswer(self._thread, self._inner.stream_unary(*method, **coders), True)
 
     def stream_stream(self, *method: Any, **coders: Any) -> "_BlockingMethod":
-        """Return the caller of a method that streams both ways."""
+        """Return a callable for a method that streams both ways."""
         return _Streamed(self._thread, self._inner.stream_stream(*method, **coders), True)
 
 

@@ -342,7 +342,7 @@ class LoopContext(Context):
         return self._is_done or self.has_aborted
 
     def set_compression(self, compression: Any) -> None:
-        """Compress the messages of the answer by this algorithm, if the caller takes it."""
+        """Compress the messages of the answer by this algorithm, if the caller accepts it."""
         self._compress_by(compressor_of(compression))
 
     def disable_next_message_compression(self) -> None:
@@ -410,7 +410,7 @@ class ThreadContext(Context):
         self._abort(status.code, status.details, ())
 
     def add_callback(self, callback: Callable[[], object]) -> bool:
-        """Call a function at the end of the call, also if it is cancelled; False: the call has already ended."""
+        """Call a function when the call ends or is cancelled. Return False if the call has already ended."""
         return self._add(callback)
 
     def cancel(self) -> bool:
@@ -423,7 +423,7 @@ class ThreadContext(Context):
         return not (self._is_done or self.call.cancelled)
 
     def set_compression(self, compression: Any) -> None:
-        """Compress the messages of the answer by this algorithm, if the caller takes it."""
+        """Compress the messages of the answer by this algorithm, if the caller accepts it."""
         self.on_loop(self._compress_by, compressor_of(compression))
 
     def disable_next_message_compression(self) -> None:

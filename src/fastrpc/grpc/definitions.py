@@ -27,7 +27,7 @@ class GeneratedMethod(NamedTuple):
     response: Any = Any
     #: The functions that encode and decode its messages on this side; None for the functions of the classes.
     coders: GivenCoders | None = None
-    #: Whether the method changes nothing, so that pages may call it by GET.
+    #: Whether the method changes nothing, so that web pages may call it by GET.
     is_safe: bool = False
     #: Runs the method on a server; None for callers.
     handler: Callable[..., Any] | None = None

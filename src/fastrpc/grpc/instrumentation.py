@@ -86,7 +86,7 @@ def _wrapper_of(name: str) -> str | None:
         return found or type(function).__name__
     if not hasattr(function, "__wrapped__"):
         return None
-    # A wrapper may report the module of the wrapped function, as `wrapt`'s wrappers do; then the wrapping function
-    # shows where it comes from.
+    # A wrapper may report the module of the wrapped function, as `wrapt`'s wrappers do. In that case the module of the
+    # wrapping function is returned.
     caller = getattr(function, "_self_wrapper", None)
     return getattr(caller, "__module__", None) or type(function).__module__

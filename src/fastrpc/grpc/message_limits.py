@@ -1,4 +1,4 @@
-"""The message size limits that options of a channel or server set: one per direction, of any size.
+"""Message size limits that options of a channel or server set: a limit for each direction, which may have any value.
 
 `Limits.message_bytes` has a minimum and protects the memory of the process. The limits here are checked when a message
 is complete.

@@ -41,8 +41,9 @@ class ChannelOptions(NamedTuple):
     """The options of a channel."""
 
     config: ClientConfig
-    #: The text of `grpc.service_config`, and "pick_first" or "round_robin".
+    #: The text of `grpc.service_config`.
     service_config: str | None = None
+    #: The balancing policy: "pick_first" or "round_robin".
     policy: str | None = None
     #: Whether policies of the service config may retry.
     retries: bool = True
@@ -84,7 +85,7 @@ def _with_message_limits(config: Any, sizes: Mapping[str, int | None]) -> tuple[
         most = LARGEST_SIZE if limits.received is None else min(limits.received, LARGEST_SIZE)
         values["message_bytes"] = max(LEAST_MESSAGE, most)
         if most >= LEAST_MESSAGE:
-            # The settings limit received messages themselves, and refuse a longer one before it has arrived completely.
+            # The settings enforce this limit: a longer message is refused before it has arrived completely.
             limits = limits._replace(received=None)
     return replace(config, limits=SendingLimits(**values)), limits
 

@@ -16,7 +16,7 @@ _HINT = "write host:port, dns:///host:port, ipv4:127.0.0.1:50051, ipv6:[::1]:500
 
 
 class ChannelTarget(NamedTuple):
-    """The target of a client, and the selector of its endpoints; None for a single endpoint."""
+    """The target of a client, and the selector of its endpoints. A single endpoint needs no selector: None."""
 
     target: str | list[str]
     selector: Any

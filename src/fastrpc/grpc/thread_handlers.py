@@ -106,7 +106,7 @@ async def _submitted(call: ServerCall, executor: Executor, function: Callable[[]
 
 
 def _contained(method: str, function: Callable[[], Any]) -> Any:
-    """Call a servicer's function, and turn other exceptions than errors into errors for the waiting task."""
+    """Call a servicer's function. Convert exceptions that control loops, such as SystemExit, to ordinary errors."""
     with contained(method):
         return function()
 

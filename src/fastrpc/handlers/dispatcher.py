@@ -54,7 +54,7 @@ _LOOK_SECONDS = 0.02
 
 _WITH_ITERATOR = "with an iterator of messages (a list: iter(…))"
 
-#: For each kind of method the client's call that fits it.
+#: How a client calls each kind of method, for error texts.
 _SHAPES = {
     "unary": "takes no stream and gives one answer: write client.call(…)",
     "client_stream": f"gives one answer to a stream: write client.call(…) {_WITH_ITERATOR}",
@@ -95,10 +95,10 @@ class Dispatcher:
         # The transports of the addresses at which the server listens.
         self._schemes: set[str] = set()
         tells_gauges(self)
-        # The index for suggestions on unknown names; `RouteTable.changes` when it was built; the method names to list;
-        # and the names of services.
+        # The index for suggestions on unknown names, and the value of `RouteTable.changes` when it was built.
         self._names = NameIndex(())
         self._indexed = 0
+        # The method names to list in an error text, and the names of all services.
         self._first_names = ""
         self._services: set[str] = set()
         self._waiters: set[asyncio.Future[None]] = set()

@@ -59,7 +59,7 @@ class GeneratorJob(AwaitedJob):
         self._given = self._stream.bound()
         self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encoded
         self._payloads: deque[bytes] = deque()
-        #: Bytes that the thread has appended, and bytes that the loop has removed.
+        #: `_put` counts the bytes that the thread has appended, `_taken` the bytes that the loop has removed.
         self._put = 0
         self._taken = 0
         #: Whether the loop was notified of work and has not checked the deque since.

@@ -103,7 +103,8 @@ class Life:
         self._strangers = LoopMinuteLog(_tell_strangers)
         self._refused = LoopMinuteLog(_tell_refused)
         self._failed = LoopMinuteLog(_tell_failed)
-        # Connections refused by TLS: the start of the current minute, the logged and the omitted number.
+        # Connections refused by TLS in the minute that began at `_tls_minute`: the number that was logged
+        # (`_tls_told`), and the number that was not logged (`_tls_untold`).
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
 

@@ -23,7 +23,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 class CallJob:
-    """A function that runs in a thread for a call; it is notified when the call's deadline passes."""
+    """A function that runs in a thread for a call. The job is notified when the call's deadline passes."""
 
     __slots__ = ("_call", "is_cancelled")
 
@@ -98,7 +98,7 @@ class ThreadJob(CallJob):
         """Record the error of a job that the pool did not start."""
         self._call.never_started = True
         if self._call.is_expired or self._call.remaining() == 0:
-            # Both a deadline and the caller cancel a call.
+            # This is checked first, because a deadline sets `is_cancelled` as well.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
@@ -129,8 +129,8 @@ class ThreadJob(CallJob):
 class AwaitedJob(ThreadJob):
     """A job that a coroutine waits for: a stream's, or a call's inside interceptors.
 
-    The thread cannot be stopped. A cancelled coroutine waits until it has returned, so that the call keeps its slot, a
-    drain waits for it, and the sources stay open.
+    The thread cannot be stopped. A cancelled coroutine waits until the thread has returned, so that the call keeps its
+    slot, a drain waits for the call, and the sources stay open.
     """
 
     __slots__ = ("_is_over", "_loop", "_waiter", "_workers")

@@ -13,8 +13,9 @@ stated size it continues while there is room, and is refused without room. So no
 The requests of a server wait in one `_Queue`, its stream messages in another, so messages that handlers hold do not
 delay requests. All connections share a few milliseconds of each loop iteration with the loop's other deferred work
 (`loop/turns.pyx`). The smallest started payload gets most of that time, so that small payloads overtake large ones. The
-order is by the stated size, even for a payload that outgrows it. Gzip of several members states only the size of the
-last member; if the larger size counted, such a payload would come after others and find no room to grow.
+order is by the stated size, even for a payload that outgrows it. Gzip of several members may state too small a size,
+because only its start is searched for members; if the larger size counted, such a payload would come after others and
+find no room to grow.
 """
 
 from asyncio import TimerHandle
@@ -51,8 +52,8 @@ LOOK_SECONDS: Final = 0.02
 #: The number of steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
 
-#: In one of this number of turns the next payload of the current line is decompressed, in the others the smallest of
-#: all.
+#: One turn in this number goes to the next payload of the current line, all other turns to the smallest payload of all
+#: lines.
 TURNS: Final = 4
 
 #: Called with the result of a decompression: the payload, an error, or the text of a refusal.
@@ -103,8 +104,9 @@ class _Line:
     def __init__(self, queue: "_Queue", connection: ServedConnection) -> None:
         self.queue = queue
         self.connection = connection
-        #: The started payloads, the next one first; and the waiting payloads in their order.
+        #: The started payloads. The first is decompressed next.
         self.begun: deque[_Job] = deque()
+        #: The waiting payloads, in the order of their keys.
         self.waiting: list[tuple[_Key, _Job]] = []
         #: The key of the first waiting payload, which orders the line in the queue; None: the line is not in the
         #: queue's order.
@@ -124,9 +126,9 @@ class _Queue:
         # The first waiting payload of each line, except of lines whose connection is full.
         self._order: list[tuple[_Key, _Line]] = []
         self._full: set[_Line] = set()
-        # The started jobs; the job of the current turn (None between two turns); its remaining steps; the number of
-        # turns.
+        # The started jobs.
         self._begun: list[tuple[_Key, _Job]] = []
+        # The job of the current turn (None between two turns), its remaining steps, and the number of turns so far.
         self._current: _Job | None = None
         self._steps_left = 0
         self._turns = 0

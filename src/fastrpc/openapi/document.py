@@ -37,7 +37,8 @@ _ABOUT: Final = (
     " the number."
 )
 
-#: The schema of a stream's end, and of the line that marks it, which differs from every message.
+#: `_END` is the schema of the line that marks the end of a stream and differs from every message. `_ENDED` is the
+#: schema of the value in this line.
 _ENDED: Final[JsonSchema] = object_schema(
     [("metadata", {"type": "object", "additionalProperties": {"type": "string"}}, False)], is_closed=False
 )

@@ -108,7 +108,7 @@ def is_absence(error: BaseException) -> TypeGuard[FastRPCError]:
 
 @contextlib.contextmanager
 def own_call() -> Iterator[None]:
-    """Mark errors as raised by a call of this process. If a handler does not catch it, such an error is not its answer.
+    """Mark errors as raised by a call of this process, so that an uncaught error is not sent as a handler's answer.
 
     Attempts of calls mark their errors themselves; this context manager is for other awaits of a client.
     """

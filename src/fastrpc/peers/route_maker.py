@@ -64,9 +64,9 @@ class RouteMaker:
         self._limits = config.limits
         self._totals = totals
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
-        # Whether connections may have different protocols. If not, the protocol and the payload form of all
-        # connections.
+        # Whether connections may have different protocols.
         self._has_forms = isinstance(config, ClientConfig) and wire is None and not by_value
+        # The protocol and the payload form of all connections, unless they may differ.
         self._protocol = "rpcx" if by_value else "native"
         self._payload: PayloadForm = "value" if by_value else "arguments"
         self._has_streams = not by_value

@@ -84,9 +84,10 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self.is_fed = messages is not None
         #: Done when the first attempt has started or failed; None before the stream is started.
         self._begun: asyncio.Future[None] | None = None
-        # Tasks that attempt and send; and the interceptors, if there are any.
+        # All tasks that make attempts or send messages, and the task that makes the attempts.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attempting: asyncio.Task[None] | None = None
+        # The task of the interceptors, if there are any.
         self._interception: asyncio.Task[None] | None = None
         # Futures of tasks that wait for the first attempt, the initial metadata or the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()

@@ -12,7 +12,7 @@ __all__ = ["split_messages", "takes_stream"]
 def split_messages(
     routes: RouteMaker, codec: str, verb: str, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[MethodRoute, tuple[Any, ...], dict[str, Any], Any]:
-    """Return a method's route, its arguments without the stream, and the stream, or None for `open` or no stream.
+    """Return a method's route, its arguments without the stream, and the stream. None: `open`, or a method without one.
 
     Raises:
         TypeError: the verb does not fit the kind of method, the stream is missing, or `open` is given a stream.
@@ -35,7 +35,7 @@ def takes_stream(route: MethodRoute) -> bool:
 
 
 def _check_opened(route: MethodRoute, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a stream among the arguments of `open`, whose error would otherwise be about the number of arguments."""
+    """Refuse a stream among the arguments of `open`. Otherwise the error would be about the number of arguments."""
     stream = route.definition.signature.stream
     if stream is not None and (len(args) > len(route.definition.parameters) or stream.name in kwargs):
         other = "call" if route.kind == "client_stream" else "stream"

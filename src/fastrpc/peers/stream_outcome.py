@@ -12,7 +12,7 @@ from fastrpc.status import Status
 if TYPE_CHECKING:
     from fastrpc._core.client.client_stream import ClientStream
 else:
-    # The compiled class is another base of a stream.
+    # At run time the classes of streams have the compiled class as a second base.
     ClientStream = object
 
 __all__ = ["NO_VALUE", "StreamOutcome"]
@@ -120,7 +120,7 @@ class StreamOutcome(ClientStream):
         return self._attempt._answer()
 
     def _known_metadata(self, waiting: str) -> Metadata:
-        """Return the initial metadata. `waiting` is the expression that waits for it, for the error."""
+        """Return the initial metadata. The error for missing metadata names the expression `waiting`, which waits."""
         if self._metadata is None:
             self._metadata = self._first_metadata
         if self._metadata is None and self._is_over and self._failure is None:

@@ -75,8 +75,9 @@ class ServerParts:
     gate: "Gate"
     openings: "Openings"
     config: "ServerConfig"
-    #: The settings that the native protocol announces, and how long it polls.
+    #: The settings that the native protocol announces.
     settings: WireSettings
+    #: The microseconds for which the native protocol polls.
     spin_microseconds: int
     #: Whether callers may list the services.
     reveals_services: bool
@@ -158,7 +159,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
 
     @property
     def life(self) -> "ClientLife":
-        """The rules of its opening, age and rest, which know whether it is aged or dispensable."""
+        """The rules for the connection's opening, age and rest. They know whether it is aged or dispensable."""
 
     @property
     def endpoint(self) -> Any:
@@ -240,8 +241,9 @@ class ClientParts:
     owner: Any = None
     #: The loop of the connection; None for threads.
     loop: asyncio.AbstractEventLoop | None = None
-    #: A token to present, or None; and whether there may be another token later.
+    #: A token to present, or None.
     credential: bytes | None = None
+    #: Whether there may be another token later.
     renews: bool = False
     #: Whether the client serves calls of its servers.
     serves: bool = False

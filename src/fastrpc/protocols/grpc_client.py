@@ -45,7 +45,7 @@ def _every_server() -> WireSettings:
 
 
 def _server_of_threads() -> WireSettings:
-    """Return these limits for a connection of threads, of which more are opened only when a call waits for a stream."""
+    """Return the limits of a gRPC server for a client of threads, which opens more connections only if calls wait."""
     settings = _every_server().copy()
     settings.workers = 1
     return settings

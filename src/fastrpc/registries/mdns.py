@@ -224,8 +224,9 @@ class MdnsLease:
         self.record = text
         # A unique name. It begins with the time, so that readers find the latest record.
         self._name = ""
-        # The announced service as an object of the package, and its text.
+        # The announced service as an object of the package.
         self._info: Any = None
+        # The text of the announced service.
         self._announced = text
         # Makes the text of each change unique: readers ignore a text that they have received in the last ten seconds.
         self._changes = 0

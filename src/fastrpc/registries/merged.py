@@ -72,8 +72,9 @@ class Merged(Closing):
         self._view = view
         self._versions = itertools.count(1)
         self._unions: set[MergedUnion] = set()
-        # The entered registrations, and the last known service names of each member.
+        # The entered registrations.
         self._entered: list[MergedRegistration] = []
+        # The last known service names of each member.
         self._names: dict[int, list[str]] = {}
         self._listed: set[NamesThread] = set()
         self._is_closed = False
@@ -315,13 +316,13 @@ class MergedUnion:
         self._view = view
         self._watches = watches
         self._clock = clock
-        # For each member: its last snapshot; the endpoints by address; the endpoints when the member was last settled;
-        # the time at which it ceased to be settled.
+        # The last snapshot of each member, and the endpoints in it by address.
         self._found: list[Snapshot | None] = [None] * len(watches)
         self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
+        # The endpoints of each member when it was last settled, and the time at which it ceased to be settled.
         self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._away_since = [float("inf")] * len(watches)
-        # The time at which a settled member removed an address. If any list adds the address again, it is deleted here.
+        # The time at which a settled member removed an address. The entry is deleted if any list has the address again.
         self._removed: dict[str, float] = {}
         self._has_news = False
         self._merging = threading.Lock()

@@ -40,10 +40,11 @@ class MethodMark:
         #: The options and signature of `@method`; None on an override without `@method`.
         self.options = options
         self.signature = signature
-        #: The class that claimed `function` as its `attribute`, and the class whose body holds the function.
+        #: The class that claimed `function` as its `attribute`.
         self.owner: type[Any] | None = None
         self.attribute = ""
         self.function: Any = None
+        #: The class whose body holds the function.
         self.defined_in: type[Any] | None = None
         #: The service of a function under `@function` that no class claims; "" for methods.
         self.prefix = prefix

@@ -73,8 +73,9 @@ class MethodDescription(msgspec.Struct):
     http: str | None = None
     timeout: float | None = None
     codec: str | None = None
-    #: Other names as given in the program, without the service's name; and all other full names.
+    #: Other names as given in the program, without the service's name.
     alias: list[str] = []
+    #: All full names except the canonical one.
     aliases: list[str] = []
     full_result: str = ""
 

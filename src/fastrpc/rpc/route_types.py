@@ -18,8 +18,8 @@ def check_route_types(definition: MethodDefinition, route: HttpRoute) -> None:
     """Refuse parameters in a path whose values are not written as text or a number.
 
     Raises:
-        ConfigError: the type of a parameter has no such form. Or a class that inherits the route has made a GET unsafe,
-            or an `Upload` another stream.
+        ConfigError: the type of a parameter has no such form; or a class that inherits the route has made the method of
+            a GET unsafe, or has replaced an `Upload` by another stream.
     """
     # Imported on first use, because few services have routes.
     from fastrpc.rpc.schema.json_schema import SchemaSet

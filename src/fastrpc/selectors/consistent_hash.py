@@ -17,8 +17,9 @@ class ConsistentHash(ConsistentHashSelector):
     Calls without a key may use any endpoint.
 
     Args:
-        bound: an endpoint has at most this many times its share of the calls in flight. Too low moves keys for small
-            bursts, too high lets one key overload its endpoint; None keeps a key at its endpoint under any load.
+        bound: an endpoint has at most this many times its share of the calls in flight. If it is too low, small bursts
+            move keys; if it is too high, one key can overload its endpoint. None keeps a key at its endpoint under any
+            load.
         least_load: calls in flight that an endpoint accepts regardless of `bound`, so that keys do not move while there
             are few calls.
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

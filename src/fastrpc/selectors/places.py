@@ -9,7 +9,7 @@
 
 The share of the calls that stays in the zone is as in Envoy (`zone aware routing`, and priorities with an
 overprovisioning factor of 140): min(1, headroom × S / N). Selectors pick evenly, so the share follows from the number
-of endpoints that join, N / headroom − S. Each client adds the first endpoints in its own order. As that number is
+of endpoints that join, N / headroom − S. Each client adds the first endpoints in its own order. As N / headroom − S is
 rarely whole, the last endpoint joins only at a part of the clients, so that the mean over all clients is right.
 """
 
@@ -57,8 +57,8 @@ def zones(
         order: the zones to use after the client's zone.
         place: the location of this program; None: read from the environment. Without a zone all endpoints are kept, and
             a warning is logged.
-        headroom: the load that an endpoint can handle, as a multiple of its usual load. Too low sends calls to other
-            zones after a single failure, too high overloads the remaining endpoints.
+        headroom: the load that an endpoint can handle, as a multiple of its usual load. If it is too low, a single
+            failure sends calls to other zones; if it is too high, the remaining endpoints are overloaded.
         client: the same name for all clients that have to choose the same endpoints, as key selectors need; None: each
             client chooses separately.
 

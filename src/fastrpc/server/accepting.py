@@ -60,8 +60,8 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
-        # Wraps the factory of sessions: its objects handle connections before their session (`begin_with`). May be
-        # None.
+        # The arguments of `begin_with`. `_begin` returns a factory of objects that handle connections before their
+        # session; None without such objects.
         self._begin: Callable[[SessionFactory], SessionFactory] | None = None
         # Waits for the connections that those objects keep without a session; None if they keep none.
         self._kept: Callable[[], Awaitable[None]] | None = None
@@ -125,7 +125,7 @@ class Accepting:
             self._trusted = TrustedProxies(self._config.http.trusted_proxies, judge)
 
     async def open_mounts(self, served: ServiceTable) -> None:
-        """Start the mounted applications. Call this before the server listens. They shut down before its sources."""
+        """Start the mounted applications, before the server listens. They shut down before the sources of services."""
         if self._config.http.mounts and "http" in self._config.protocols:
             # Loaded on first use, because few servers mount applications.
             mounts: Any = registered("server", "Mounts")(self._config, self._gate)

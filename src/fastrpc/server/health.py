@@ -57,7 +57,7 @@ class ServingState:
 
     @contextmanager
     def removing(self, service: str) -> Iterator[None]:
-        """Report a service as not serving until the block ends, then forget its `set` health."""
+        """Report a service as not serving until the block ends, then forget the health that `set` gave it."""
         self._leaving.add(service)
         self.watchers.wake()
         try:

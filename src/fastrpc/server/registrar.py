@@ -63,7 +63,7 @@ class Registrar:
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
         # The address whose scopes the registry covers, and the registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None
-        # The configured records, and the records to register, after the override.
+        # The configured records, and the records to register: the configured records with the override applied.
         self._configured: Mapping[Record, Endpoint] = {}
         self._wanted: Mapping[Record, Endpoint] = {}
         self._override = CONFIGURED
@@ -72,11 +72,13 @@ class Registrar:
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
-        # Set when the follower has sent the newest records; and the reason if they were refused.
+        # Set when the follower has sent the newest records.
         self._was_sent = asyncio.Event()
+        # The reason why the newest records were refused; "" if they were not.
         self._refusal = ""
-        # True if the first registration was logged; and its records that the registry has not accepted yet.
+        # True if the first registration was logged.
         self._was_told = False
+        # The records of the first registration that the registry has not accepted yet.
         self._untaken: set[Record] = set()
 
     def widen(self, address: Address) -> ScopedRegistry:

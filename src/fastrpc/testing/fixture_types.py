@@ -26,7 +26,7 @@ _HOW_TO_ENTER: Final = (
 
 
 class Connecting:
-    """A server in memory and its client: use `async with`, or await the client, which the test's end closes."""
+    """A server in memory and its client: use `async with`, or await the client, which is closed after the test."""
 
     def __init__(self, sources: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._context = connected(*sources, **options)

@@ -32,8 +32,9 @@ _PEM: Final = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE---
 # Tags of DER (X.690, section 8): UTCTime, and [0], which holds the version.
 _UTC_TIME: Final = 0x17
 _VERSION: Final = 0xA0
-# RFC 5280, 4.1 and 4.2.1.6: [3], which holds the extensions; the id of subjectAltName in DER; the tag of a host name.
+# RFC 5280, 4.1: the tag [3] of the extensions.
 _EXTENSIONS: Final = 0xA3
+# RFC 5280, 4.2.1.6: the id of subjectAltName in DER, and the tag of a host name.
 _ALTERNATIVE_NAME: Final = b"\x55\x1d\x11"
 _DNS_NAME: Final = 0x82
 
@@ -154,7 +155,7 @@ def check_covers(tls: TLS, host: str) -> None:
 
 
 def _fields_of(pem: bytes) -> list[tuple[int, bytes]]:
-    """Return the fields of TBSCertificate in the first Certificate (RFC 5280, 4.1). ValueError: it has none."""
+    """Return the fields of TBSCertificate in the first Certificate (RFC 5280, 4.1); ValueError if there is none."""
     found = _PEM.search(pem)
     if found is None:
         raise ValueError("there is no certificate")

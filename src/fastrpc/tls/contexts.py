@@ -22,7 +22,8 @@ __all__ = [
     "server_contexts",
 ]
 
-#: Seconds between two checks of the files. Too low costs system calls, too high uses old certificates for longer.
+#: Seconds between two checks of the files. A lower value costs more system calls; with a higher value old certificates
+#: are used for longer.
 LOOK_SECONDS = 1.0
 
 # For TLS 1.2, only suites with forward secrecy and authenticated encryption. TLS 1.3 has no others.
@@ -40,10 +41,10 @@ _Fingerprint = tuple[tuple[int, ...] | None, ...]
 class ContextSource:
     """The context of one TLS value, made again when its files change.
 
-    A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change takes effect once two checks a second apart see the same files, or once the files were
-    unchanged for a second. The previous context stays if the files cannot be used, or if the new certificate has
-    expired or is not valid yet while the previous one is valid. Open connections keep their context.
+    A file counts as changed if its device, inode, size or time of modification differs. Links are followed, because
+    Kubernetes replaces links. A change takes effect once two checks a second apart see the same files, or once the
+    files were unchanged for a second. The previous context stays if the files cannot be used, or if the new certificate
+    has expired or is not valid yet while the previous one is valid. Open connections keep their context.
     """
 
     def __init__(

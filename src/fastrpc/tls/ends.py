@@ -34,7 +34,7 @@ class End(Protocol):
         """
 
     def explain(self, error: Exception, is_open: bool, ssl_object: ssl.SSLObject) -> OSError:
-        """Return an error of TLS in words; `is_open`: whether the handshake was complete."""
+        """Return an error of TLS in words; `is_open` says whether the handshake was complete."""
 
 
 class ServerEnd:
@@ -157,8 +157,8 @@ class HttpEnd:
         """
         context, wrapped = self._contexts.current(), None
         try:
-            # If the peer has reset a socket, `wrap_socket` loses it: it takes the socket over, and raises before it
-            # returns.
+            # Raises if the peer has reset the connection. `wrap_socket` would take over such a socket, raise before it
+            # returns, and so lose the socket.
             connected.getpeername()
             wrapped = context.wrap_socket(
                 connected, server_hostname=self._name, do_handshake_on_connect=False

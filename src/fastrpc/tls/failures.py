@@ -62,8 +62,8 @@ _HINTS = {
 _NAMELESS: Final = "it has no subjectAltName, and a name in its subject does not count"
 _NAMELESS_HINT: Final = "make it anew with the host names as subjectAltName, as `fastrpc certs dev` does"
 
-# Alerts of RFC 8446 6, as OpenSSL names them after the version: the other side's objections to the certificate of this
-# side.
+# The alerts (RFC 8446 6) by which the other side refuses this side, under OpenSSL's names without the version before
+# them.
 _ALERTS = {
     "ALERT_BAD_CERTIFICATE": "our certificate is bad, or for another name",
     "ALERT_UNSUPPORTED_CERTIFICATE": "our certificate is for another purpose",

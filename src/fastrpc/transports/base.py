@@ -41,8 +41,8 @@ __all__ = [
     "transport_for",
 ]
 
-#: The most connections that wait to be accepted. The system refuses or delays further connections. Too low refuses
-#: bursts of new clients; too high has no effect, because the system caps it (`net.core.somaxconn`).
+#: The most connections that wait to be accepted. The system refuses or delays further connections. With a lower value
+#: bursts of new clients are refused; a higher value has no effect, because the system caps it (`net.core.somaxconn`).
 BACKLOG = 1024
 
 #: The default of `DialOptions.silence_seconds`: the sum of the defaults of `Keepalive.interval` and

@@ -49,7 +49,8 @@ _LIBRARIES: Final = {
     "pydantic_core": "fastrpc.types.models",
 }
 
-#: Classes whose subclasses msgspec encodes like the class itself, without calling the hook. `uuid.UUID` is one, too.
+#: Classes whose subclasses msgspec encodes like the class itself, without calling the hook; also `uuid.UUID`, which is
+#: recognized by the name of its module.
 _ENCODED_AS_BASE: Final = (list, tuple, set, frozenset, dict, Enum)
 
 _registered: set[type[Any]] = set()

@@ -245,9 +245,9 @@ def _flat(sources: Sequence[Any]) -> Sequence[Any]:
 
 
 def _makes_app(source: Any) -> bool:
-    """Return whether a function returns an App, by its annotation, or without annotation by whether its code uses App.
+    """Return whether a function returns an App. Without an annotation, the use of App in its code decides.
 
-    It cannot be called to find out, because functions that are sources must run only in each worker, on its loop.
+    The function cannot be called to find out: functions that are sources must run only in each worker, on its loop.
     """
     while isinstance(source, functools.partial):
         source = source.func

@@ -123,9 +123,9 @@ class Plan:
     advertise: "tuple[Advertise, ...]" = ()
     #: The sockets for the addresses; empty until several processes are about to start.
     wanted: tuple[WantedSocket, ...] = ()
-    #: Where the program runs; None: read from the environment. The second value has the command line's fields, which
-    #: override it.
+    #: Where the program runs; None: read from the environment.
     place: Place | None = None
+    #: The fields of the place that the command line states, which override `place`.
     placed: Mapping[str, Any] = field(default_factory=dict)
     #: With several workers, the seconds without a heartbeat of a worker's event loop until the worker is killed; None:
     #: never.

@@ -14,7 +14,7 @@ __all__ = ["WantedSocket"]
 class WantedSocket(NamedTuple):
     """An address to listen at."""
 
-    #: The address in the form that a takeover compares; for `any://` with one scope.
+    #: The address in the form that a takeover compares. An `any://` address has exactly one scope in this form.
     named: Address
     #: The address at which to bind a new socket.
     place: Address

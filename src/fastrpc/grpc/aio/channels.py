@@ -110,8 +110,8 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
             credentials=checked_credentials(credentials),
             config=found.config,
         )
-        #: The running unary calls by the futures that signal their ends; and the other calls, which callers may drop
-        #: before the end.
+        #: The running unary calls, by the futures that signal their ends. `others` has the other calls, which callers
+        #: may drop before the end.
         self.under_way: dict[asyncio.Future[None], Any] = {}
         self.others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._views: dict[Any, Client] = {}
@@ -211,19 +211,19 @@ class AioChannel(aio.Channel):  # type: ignore[misc]
     # The callers of methods
 
     def unary_unary(self, method: str, *coders: Any, **named: Any) -> "_MultiCallable":
-        """Return the caller of a method with one request and one answer."""
+        """Return a callable for a method with one request and one answer."""
         return UnaryUnaryMultiCallable(self, method, "unary", *coders, **named)
 
     def unary_stream(self, method: str, *coders: Any, **named: Any) -> "_MultiCallable":
-        """Return the caller of a method that streams its answers."""
+        """Return a callable for a method that streams its answers."""
         return UnaryStreamMultiCallable(self, method, "server_stream", *coders, **named)
 
     def stream_unary(self, method: str, *coders: Any, **named: Any) -> "_MultiCallable":
-        """Return the caller of a method that takes a stream."""
+        """Return a callable for a method that takes a stream."""
         return StreamUnaryMultiCallable(self, method, "client_stream", *coders, **named)
 
     def stream_stream(self, method: str, *coders: Any, **named: Any) -> "_MultiCallable":
-        """Return the caller of a method that streams both ways."""
+        """Return a callable for a method that streams both ways."""
         return StreamStreamMultiCallable(self, method, "both_ways", *coders, **named)
 
 

@@ -46,9 +46,9 @@ def server(
 
     Args:
         migration_thread_pool: runs servicers with plain `def`; None: threads of the server.
-        config: the settings of the server. It always speaks gRPC, and what `protocols` adds. Without settings callers
-            get the texts of exceptions, as in grpcio; with settings `expose_errors` decides. authenticate, authorize,
-            registry: as for `fastrpc.Server`.
+        config: the settings of the server. The server always speaks gRPC, and also the protocols in `protocols`.
+            Without settings callers get the texts of exceptions, as in grpcio; with settings `expose_errors` decides.
+        authenticate, authorize, registry: as for `fastrpc.Server`.
         call_limits: how much callers may ask for, see `fastrpc.limits`.
     """
     warn_of_wrapped("grpc.aio.server", interceptors)

@@ -19,7 +19,7 @@ def checked_authenticate(authenticate: Any) -> Any:
     """Return the authenticator.
 
     Raises:
-        TypeError: it is neither an object of `fastrpc.auth` nor an `async def` function of a peer.
+        TypeError: it is neither an object of `fastrpc.auth` nor an `async def` function with a peer as its argument.
     """
     if authenticate is None or is_authenticator(authenticate):
         return authenticate

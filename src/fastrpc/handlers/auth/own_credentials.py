@@ -47,9 +47,9 @@ class OwnCredentials:
     def __init__(self, authentication: Authentication) -> None:
         self._authentication = authentication
         self._paused: dict[ServedConnection, int] = {}
-        # By call the function that gets the verdict; and for each connection the calls that were answered before their
-        # verdict.
+        # For each waiting call, the function that gets the verdict.
         self._waiting: dict[ServerCall, _Conclude] = {}
+        # For each connection, the number of calls that were answered before their verdict.
         self._late: dict[ServedConnection, int] = {}
 
     def of_call(self, call: ServerCall, credential: str) -> _Found | None:

@@ -25,7 +25,7 @@ __all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
 MOST_VERDICTS: Final = 10_000
 VERDICT_SECONDS: Final = 60.0
 
-#: AUTH has 32 bits for the seconds. They hold more than a century.
+#: The most seconds that an AUTH frame can state in 32 bits: more than a century.
 LONGEST_SECONDS: Final = float(2**32 - 1)
 
 UNDECIDED: Final = Refusal("the identity could not be decided", Status.INTERNAL)
@@ -53,8 +53,9 @@ class Verdicts:
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        # Pending verdicts by credential, each for all callers that wait for it; and the tasks of all pending verdicts.
+        # Pending verdicts by credential. All callers that wait for a verdict share its future.
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
+        # The tasks of all pending verdicts.
         self._tasks: set[asyncio.Future[Answer]] = set()
         self._absences = MinuteLog(_tell_absences)
 

@@ -137,7 +137,7 @@ class ChangingLease(Lease, Protocol):
     def rewrite(self) -> bool:
         """Write the present content over the held record and renew it; False if the registry has lost the record.
 
-        Readers see a record at every moment. If another server has replaced the record, it is left as it is.
+        Readers see a record at every moment. If another server has replaced the record, its new record is not changed.
 
         Raises:
             StoreError: as `acquire` raises it.

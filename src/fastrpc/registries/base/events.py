@@ -82,8 +82,9 @@ class _Following:
         self._loop = asyncio.get_running_loop()
         # The task of each watch.
         self._tasks: set[asyncio.Task[None]] = set()
-        # The services that are followed, and the services that the registry names.
+        # The services that are followed.
         self._followed: set[str] = set()
+        # The services that the registry names.
         self._named: frozenset[str] | None = None
         self._watches: set[Watching[Any]] = set()
         self._has_news = asyncio.Event()

@@ -30,7 +30,7 @@ LEAVE_SECONDS = 5.0
 class Registration:
     """One endpoint in the list of one service while the block of `with` or `async with` lasts.
 
-    Entering waits for the first attempt. It succeeds even if the registry is unreachable: the endpoint is registered
+    Entering waits for the first attempt, but succeeds even if the registry is unreachable: the endpoint is registered
     when the registry is back, and also after each later outage.
 
     Args:
@@ -166,8 +166,9 @@ class LeaseKeeper:
         # True if a removal failed and no attempt has succeeded since.
         self._has_leave_failed = False
         self._is_closed = False
-        # Changes that are not yet written, and the outcomes of requested marks for leaving servers.
+        # Changes that are not yet written.
         self._changes: dict[KeptRecord, RecordChange] = {}
+        # Requested "leaving" marks that are not yet written, with the futures of their outcomes.
         self._marks: dict[KeptRecord, Future[bool]] = {}
         #: Whether the registry answered the last attempt; None before the first.
         self.is_up: bool | None = None

@@ -142,7 +142,7 @@ class EtcdLease:
         self.record = endpoint
         name, _ = layout.record(endpoint)
         self._key = f"{layout.prefix}{service}/{name}"
-        # The etcd lease and the revision of the last write, 0 if unknown; and the value that was written.
+        # The etcd lease, the revision and the value of the last write. Lease and revision are 0 if unknown.
         self._lease = self._revision = 0
         self._written = b""
 

@@ -58,8 +58,9 @@ class EtcdLookup:
         # The services with changes that `fetch` has not returned yet.
         self._changed: set[str] = set()
         self._watch: KeyWatch | None = None
-        # The prefix of the watch, and the number of keys with that prefix; None if the number is unknown.
+        # The prefix of the watch.
         self._watched = ""
+        # The number of keys with that prefix; None if unknown.
         self._count: int | None = None
         self._proven_at = self._searched_at = 0.0
         # Held while a wait is interrupted. The interruption closes the watch, and the next wait opens it again.
@@ -131,7 +132,7 @@ class EtcdLookup:
         if self._revision and self._went_back(first.header):
             # The cluster has lost changes, for example after a backup was restored.
             if self._has_restarted:
-                # Start again at the next list, within the same restart.
+                # The next call reads all lists again; this is still the same restart.
                 self._revision = 0
                 raise StoreError("etcd: its revision decreases again and again")
             self._has_restarted = True

@@ -49,8 +49,9 @@ class HostNode:
         #: Held while records are read or changed. Re-entrant, because a finalizer may close a lookup on any line.
         self.changed = threading.Condition(threading.RLock())
         self._own: dict[str, OwnRecord] = {}
-        # The records of each file by service, and the state of the folder when they were read.
+        # The records of each file, by service.
         self._known: dict[str, Mapping[str, bytes]] = {}
+        # The state of the folder when the records were read.
         self._seen: tuple[int, int, int] | None = None
         self._named: set[tuple[str, str]] = set()
         self._version = 0

@@ -30,7 +30,8 @@ __all__ = ["MOST_BYTES", "OwnRecord", "RefusedFileError", "read_record", "record
 #: The largest record file in bytes, enough for some thousand services.
 MOST_BYTES = 1_048_576
 
-#: Attempts to write a file. Another process may remove it before it is locked, as the file of an ended process.
+#: Attempts to write a file. While a new file is not locked yet, another process may take it for the file of an ended
+#: process and remove it.
 _TRIES = 8
 
 _FORMAT = 1
@@ -143,7 +144,7 @@ def _written(folder: int, socket_name: str, services: Mapping[str, bytes]) -> tu
             dir_fd=folder,
         )
         try:
-            # A reader that sees the file before it is locked removes it, as the file of an ended process.
+            # A reader that sees the file before it is locked takes it for the file of an ended process and removes it.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left = memoryview(content)
             while left:

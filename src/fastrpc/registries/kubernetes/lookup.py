@@ -200,8 +200,9 @@ class SliceLookup:
         self._is_away = False
         # The pauses after lists that were read again because a watch failed.
         self._delays = Delays(BACKOFF)
-        # The times at which the watch was opened and last received a line, and whether it received any.
+        # The time at which the watch was opened, and the time at which it last received a line.
         self._opened_at = self._heard_at = 0.0
+        # Whether the watch has received a line.
         self._has_events = False
         # After a watch was forbidden, no watch is opened before this time.
         self._refused_until = float("-inf")

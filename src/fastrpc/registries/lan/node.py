@@ -109,7 +109,7 @@ class LanNode:
         self._sequence = itertools.count(1)
         # The nonces of queries that have to be answered.
         self._nonces: list[bytes] = []
-        # The times at which something is due, and the times of the queries that are not sent yet.
+        # The times at which something is due or was last done. `_query_at` has the times of the queries not sent yet.
         self._announce_at = self._answer_at = self._goodbye_at = NEVER
         self._announced_at = self._flooded_at = self._asked_at = self._expire_at = self._join_at = LONG_AGO
         self._query_at: list[float] = []

@@ -225,7 +225,7 @@ class _Keys:
         self._records: dict[str, dict[str, bytes]] = {}
         # The time of the last message about each key, the oldest first.
         self._heard: dict[str, float] = {}
-        #: The time of the oldest last message of any key; without keys, the time of the last read.
+        #: The earliest of the times in `_heard`; without keys, the time of the last read.
         self.oldest = self._read_at = clock()
 
     def records(self, service: str) -> list[tuple[str, bytes]]:

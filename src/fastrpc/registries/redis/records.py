@@ -158,8 +158,9 @@ class RedisLookup:
         self._subscribed: set[str] = set()
         # The difference between the server's clock and ours at the last list.
         self._ahead: float | None = None
-        # The server's run ID at the last list, "" if unknown; and True if the next list has to query the ID.
+        # The server's run ID at the last list; "" if unknown.
         self._run = ""
+        # True if the next list has to query the run ID.
         self._asks_run = True
         self._is_woken = False
 

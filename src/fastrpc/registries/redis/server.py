@@ -286,7 +286,7 @@ class RedisClient:
         Args:
             commands: for each command, the type of its answer and its words.
         """
-        # For each command its bytes, which its answer replaces later.
+        # The bytes of each command. The answer to a command replaces its bytes later.
         found = [self._packed_or_refused(words) for _, words in commands]
         sent = [index for index, one in enumerate(found) if isinstance(one, bytes)]
         unanswered = iter(sent)

@@ -208,8 +208,9 @@ class NodeLease:
         name, _ = layout.record(endpoint)
         self._parent = f"/{layout.prefix}{service}"
         self._path = f"{self._parent}/{name}"
-        # The transaction that created our node, 0 if unknown; and the value of the node, empty if unknown.
+        # The transaction that created our node; 0 if unknown.
         self._made = 0
+        # The value of the node; empty if unknown.
         self._kept = b""
 
     def acquire(self) -> None:

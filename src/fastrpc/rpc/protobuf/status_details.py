@@ -25,7 +25,7 @@ _VALUE_TYPE: Final = "google.protobuf.Value"
 
 #: Levels of lists and objects that are read.
 _DEPTH: Final = 100
-#: A header block bounds the bytes of details, so no count of items is needed.
+#: The size of a header block limits the bytes of details, so the number of items needs no limit.
 _ITEMS: Final = 1 << 40
 #: Integers up to here are exact as a double.
 _EXACT: Final = 2**53
@@ -35,7 +35,7 @@ def _status() -> ProtoMessage:
     made = ProtoMessage("Status", "row")
     made.fields = [
         ProtoField("code", 1, "int32"),
-        # Bytes: a message that is no UTF-8 breaks no details.
+        # Of the kind bytes, so that the details can be read even if the message is not UTF-8.
         ProtoField("message", 2, "bytes"),
         ProtoField("details", 3, "message", "repeated", message=ANY),
     ]
@@ -56,7 +56,7 @@ _unpacked: Final = msgspec.msgpack.Decoder().decode
 def encode_details(status: int, message: str, details: Any) -> bytes | None:
     """Return the google.rpc.Status of an error; None if it has no details, or details that no message can hold.
 
-    Protobuf messages, AnyMessage and lists of them are taken as they are, any other value as one google.protobuf.Value.
+    Protobuf messages, AnyMessage and lists of these are sent unchanged. Another value becomes a google.protobuf.Value.
     """
     if details is None:
         return None
@@ -92,13 +92,13 @@ def _any_of(message: Any) -> AnyMessage:
 
 
 def _exact(value: Any) -> Any:
-    """Return a plain value whose integers a double holds; others are text, as in the JSON of protobuf."""
+    """Return a plain value with integers that a double cannot express exactly as text, as in the JSON of protobuf."""
     if isinstance(value, dict):
         return {_exact(key): _exact(held) for key, held in value.items()}
     if isinstance(value, list):
         return [_exact(held) for held in value]
     if isinstance(value, str):
-        # Half of a pair of surrogates has no UTF-8.
+        # An unpaired surrogate cannot be encoded as UTF-8.
         return value.encode("utf-8", "replace").decode()
     return str(value) if isinstance(value, int) and not -_EXACT <= value <= _EXACT else value
 

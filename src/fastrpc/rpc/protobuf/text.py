@@ -135,7 +135,7 @@ def _type(package: ProtoPackage, found: ProtoMessage | ProtoEnum, hidden: Set[st
     """Return a name that refers to a type inside the package, where the names in `hidden` mean other things."""
     name = package.name_of(found)
     first = name.partition(".")[0]
-    # protobuf resolves the first part of a name with dots first, and a part of the package's name hides it.
+    # protobuf looks up the first part of a dotted name alone, and finds an equal part of the package's name instead.
     is_hidden = found.known_as is not None and "." in name and first in package.name.split(".")
     return f".{package.full_name(found)}" if is_hidden or first in hidden else name
 

@@ -26,8 +26,9 @@ _FORMS: Final = {
     b"-text+proto": (_PROTO, True),
 }
 
-#: The media types of calls without a stream; and the names of codecs in the media types of streams.
+#: The media types of Connect's calls without a stream.
 _UNARY: Final = {b"application/proto": _PROTO, b"application/json": _JSON}
+#: The names of codecs in the media types of Connect's streams.
 _STREAMS: Final = {b"proto": _PROTO, b"json": _JSON}
 
 _TEXT_CODING: Final = (b"", b"charset=utf-8", b'charset="utf-8"')

@@ -94,7 +94,7 @@ class ActedWorkers:
         subject, wanted = setting.wanted(values)
         places = [one for one in self._board.living() if one.role in ROLES[setting.where]]
         processes = [place.process for place in places]
-        # Not processes that are starting: they apply the recorded settings before their first beat.
+        # Processes that are starting are not asked: they apply the recorded settings before their first beat.
         asked = [one for one in places if one.has_begun and one.silent_seconds < SILENT_SECONDS]
         ask = self._asker(name, subject, asked)
         answers = await ask(False)

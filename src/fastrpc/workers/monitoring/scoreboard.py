@@ -153,7 +153,11 @@ class ProcessPlace:
         return (time.monotonic_ns() - self._board.words[self._row + BEAT]) / 1e9
 
     def connections(self, handed: int) -> int:
-        """Return the number of open connections. Sent but not yet accepted ones count; `handed` is the total sent."""
+        """Return the number of open connections, including sent connections that the process has not received yet.
+
+        Args:
+            handed: the number of connections sent in total.
+        """
         taken, is_open = divmod(self._board.words[self._row + CONNECTIONS], HALF_WORD)
         return is_open + (handed - taken) % HALF_WORD
 
