@@ -332,7 +332,7 @@ class Dispatcher:
         return self._is_idle() and all(engine.has_drained for engine in self.gate.engines)
 
     def is_at_rest(self) -> bool:
-        """Return whether no call runs and no connection waits for anything but a possible last request."""
+        """Return whether no call runs, and each connection has drained or only waits for a possible last request."""
         return self._is_idle() and all(
             engine.has_drained or (isinstance(engine, LastRequest) and engine.is_at_rest)
             for engine in self.gate.engines

@@ -60,7 +60,7 @@ def limits_connections(limits: Sequence[Limit]) -> bool:
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
-    """Return for each limit the counter that all processes share, or None; made before the fork."""
+    """Return a counter for each rate that all processes share, and None for other limits. Call this before the fork."""
     return tuple(
         rate_limiter_for(limit) if isinstance(limit, RateLimit | ConnectionRate) else None for limit in limits
     )

@@ -186,8 +186,8 @@ class ServiceTable:
         """Return the definition that a service has once this source is served, and the names of its methods.
 
         Raises:
-            ConfigError: functions and a class have the same service, two classes have it without both being parts of
-                it, or two functions have the same name.
+            ConfigError: functions and a class have the same service, two classes have it although one is not declared
+                as a part, or two functions have the same name.
         """
         given = service_definition(service)
         known = next((one for one in self.definitions if one.name == given.name), None)

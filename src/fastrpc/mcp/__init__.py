@@ -1,4 +1,5 @@
 """Methods as tools of language models: the Model Context Protocol, without I/O.
 
-It knows definitions and messages; the HTTP gateway passes requests to it, and makes the calls that it asks for.
+This package knows definitions and messages. The HTTP gateway passes requests to it, and makes the calls that the
+requests ask for.
 """

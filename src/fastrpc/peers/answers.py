@@ -71,7 +71,7 @@ class Answers:
         return values if head._is_attempt else await self.finish_batch(head, values)
 
     async def finish_batch(self, head: AwaitedCall, values: list[Any]) -> list[Any]:
-        """Return a batch's results. Raise its first error, unless errors are to be returned in their places."""
+        """Return a batch's results. Raise its first error, unless errors are to be returned like values."""
         raise NotImplementedError
 
     def reply(self, call: ClientCall, value: Any) -> Reply[Any]:

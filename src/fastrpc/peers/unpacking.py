@@ -15,7 +15,7 @@ async def unpack(call: ClientCall, most: int) -> None:
     """Decompress a call's answer and store the result in the call; immediately if it is short and no other work waits.
 
     Raises:
-        DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
+        DecodeError: the answer is damaged, has more than `most` bytes, or its compressor is unknown.
     """
     loop = asyncio.get_running_loop()
     unpacked: asyncio.Future[bytes] = loop.create_future()
@@ -48,7 +48,7 @@ def message_steps(call: ClientCall, message: bytes | None, most: int) -> Steps:
         message: the message; None means the answer.
 
     Raises:
-        DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
+        DecodeError: the payload is damaged, has more than `most` bytes, or its compressor is unknown.
     """
     compressor, answer = call._packed_answer
     try:

@@ -122,7 +122,7 @@ class ClientName:
         return sorted(endpoints, key=rank)
 
     def share(self, text: str) -> float:
-        """Return a number from 0 to 1 for a text, by which only a share of all clients does something."""
+        """Return a number from 0 to 1 for a text. It differs among clients, so that a share of them can be chosen."""
         return key_hash(f"{self.hash:x} share {text}") / 2.0**64
 
 

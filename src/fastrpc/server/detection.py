@@ -51,8 +51,8 @@ class Detection:
 class UndecidedConnection(asyncio.BufferedProtocol):
     """One connection until its protocol is known.
 
-    The connection counts as in its handshake. If there are too many of these, the connection that was silent for
-    longest is closed.
+    Until then the connection counts as a connection in its handshake. If too many connections are in their handshake,
+    the connection that was silent for longest is closed.
     """
 
     def __init__(self, detection: Detection, parts: ServerParts) -> None:

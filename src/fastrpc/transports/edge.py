@@ -1,4 +1,4 @@
-"""Listening sockets of a server that refuses some peers: it closes their connections before it makes any object.
+"""Listening sockets of a server that refuses some peers, by closing their connections before making any object.
 
 An event loop makes a transport for each accepted connection before it reports the peer's address. In a flood this costs
 several times as much as accepting and closing, and the loop accepts as long as connections arrive.

@@ -1,8 +1,8 @@
 """The interface of payload types, and their look-up by class.
 
-msgspec calls a hook for each value of an unknown class. The hook looks up the `PayloadType` here. The program has
-registered it, or it belongs to a library, which is recognized by the module of the class, so that no library has to be
-imported.
+msgspec calls a hook for each value of an unknown class. The hook looks up the `PayloadType` here: the program has
+registered it, or this package has it for the class of a library. Libraries are recognized by the module of a class, so
+that no library has to be imported.
 """
 
 import importlib

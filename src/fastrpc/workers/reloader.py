@@ -87,7 +87,7 @@ class Reloader(Supervisor):
         self._crew.start(self._worker)
 
     def _report(self) -> None:
-        """Report each start of the worker, as soon as it has reported it."""
+        """Do nothing: `_hear` reports each start of the worker."""
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
         super()._hear(worker, report)

@@ -16,7 +16,7 @@ logger = logging.getLogger("fastrpc.audit")
 #: Most records per second of one peer. Further refusals are counted in its next record.
 MOST_RECORDS = 10
 
-#: Seconds until the number of omitted records is logged separately, if no other refusal of the peer is logged before.
+#: Seconds until the number of omitted records is logged separately, if no other refusal of the peer is logged by then.
 UNTOLD_SECONDS = 1.0
 
 #: Seconds between two records of a caller who may not use reflection.

@@ -183,8 +183,8 @@ class Index:
     def note(self, text: Any) -> bool:
         """Store the index of an answer; return whether it decreased, which means that the servers lost their state.
 
-        A query with an index below 1 would not block, so a lower index counts as 1. For 1 Consul answers immediately
-        until its index is greater.
+        A query with an index below 1 would not block, so a lower index counts as 1. Consul answers a query with index 1
+        as soon as its own index is greater.
 
         Raises:
             HttpError: the text is not an index.

@@ -111,8 +111,8 @@ class _Budget:
 
     def __init__(self, payload: Any) -> None:
         #: True if a part of the payload does not match its type. This part and all later parts keep their names. The
-        #: decoder then refuses the payload, with the place of this part. For a map with a wrong key it names the first
-        #: entry.
+        #: decoder then refuses the payload, and names the place of this part; for a map with a wrong key, the place of
+        #: the map's first entry.
         self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
 

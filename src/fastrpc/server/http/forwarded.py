@@ -70,7 +70,7 @@ class TrustedProxies:
         return _peer_behind(peer, self._client(forwarded_for)[0], forwarded_proto)
 
     def _client(self, forwarded_for: Sequence[str]) -> tuple[tuple[_Address, int] | None, bool]:
-        """Return an address, and True if it is the client's. Otherwise it is the last trusted proxy's, or None.
+        """Return the client's address and True, else False with the address of the last known proxy, or with None.
 
         In a request without entries, or with only trusted entries, the client is a proxy itself.
         """

@@ -1,8 +1,8 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
-They need no identity and contain no data. If callers are authenticated, the document contains only methods that its
-reader may call: public methods, and with a token also the methods that the token's owner may call. The
-Content-Security-Policy of the page allows it to load only from its own server.
+The descriptions need no identity and contain no data. If callers are authenticated, the document contains only methods
+that its reader may call: public methods, and with a token also the methods that the token's owner may call. With its
+Content-Security-Policy the page can load only files of its own server.
 """
 
 from collections.abc import Callable, Sequence

@@ -22,8 +22,8 @@ _MOST_SHOWN: Final = 5
 class QueryArguments:
     """Converts the query of a method to arguments by name, as JSON.
 
-    `TextValue` parses each value from its text. A list is a repeated parameter. Unless its items are `str`, it may also
-    be one JSON array.
+    `TextValue` parses each value from its text. A list is a repeated parameter. A list whose items are not `str` may
+    also be one JSON array.
     """
 
     def __init__(self, definition: MethodDefinition) -> None:
