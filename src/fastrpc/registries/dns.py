@@ -131,8 +131,8 @@ class DnsLookup:
         if answer is None:
             return [], 0.0
         records: list[Any] = list(answer)
-        # Omit records of a lower priority: they are only for callers that can reach no other server, which is not known
-        # here.
+        # Omit records of a lower priority. They are only for callers that can reach no other server, and this list does
+        # not know its callers.
         best = min(record.priority for record in records)
         names = {record.target.to_text() for record in records}
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}

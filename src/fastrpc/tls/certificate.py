@@ -155,7 +155,7 @@ def check_covers(tls: TLS, host: str) -> None:
 
 
 def _fields_of(pem: bytes) -> list[tuple[int, bytes]]:
-    """Return the fields of TBSCertificate in the first Certificate (RFC 5280, 4.1); ValueError if there is none."""
+    """Return the fields of TBSCertificate in the first Certificate (RFC 5280, 4.1); ValueError for other text."""
     found = _PEM.search(pem)
     if found is None:
         raise ValueError("there is no certificate")

@@ -37,7 +37,7 @@ def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders |
 
 
 def _serializes(definition: MethodDefinition) -> bool:
-    """Return whether a served method sends protobuf messages of a class that is not known from generated code."""
+    """Return whether a served method sends protobuf messages of a class that generated code does not state."""
     given = definition.given_coders
     if given is None or given.decode_result is not None:
         return False

@@ -2,7 +2,7 @@
 
 The descriptions need no identity and contain no data. If callers are authenticated, the document contains only methods
 that its reader may call: public methods, and with a token also the methods that the token's owner may call. With its
-Content-Security-Policy the page can load only files of its own server.
+Content-Security-Policy the page can load only files of this server.
 """
 
 from collections.abc import Callable, Sequence
