@@ -256,7 +256,11 @@ cdef class AnsweredConnection(StreamHandler):
 
     cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1:
         cdef GrpcAnswer answer = <GrpcAnswer>stream.user
-        cdef bytes message = answer.reader.finish()
+        cdef bytes message
+        if answer.call is None:
+            # The call was cancelled while its bytes were received, and its stream was not reset (`give_up`).
+            return 0
+        message = answer.reader.finish()
         if message is not None:
             _take_message(self, stream, answer, message, answer.reader.is_compressed)
         return _finish(self, stream, end_without_status(answer)) if ends_stream and answer.call is not None else 0

@@ -1,5 +1,6 @@
 """Answers on a connection: their messages, limits, the end of a stream by either side."""
 
+import asyncio
 import struct
 
 import pytest
@@ -120,6 +121,33 @@ class TestMessages:
         link.server.send_headers(1, OK, end_stream=True)
         link.exchange()
         assert len(await call) == 700_000
+
+    async def test_a_call_may_be_cancelled_while_its_answer_is_received_in_place(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        link = GrpcLink(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 4_000})
+        call, other = await link.call(), await link.call()
+        await link.heard(Head)
+        long = message(bytes(60_000))
+        link.answer(1, long[:20_000], trailers=None)
+        many = [await link.call() for _ in range(3_000)]
+        # The rest comes in a single DATA frame.
+        frame = (len(long) - 20_000).to_bytes(3, "big") + bytes((0, 0, 0, 0, 0, 1)) + long[20_000:]
+        link.receive(frame[:20_000])
+        place = link.stream.get_buffer(65_536)
+        assert len(place) == len(frame) - 20_000
+        place[:] = frame[20_000:]
+        # The server would treat a reset of each stream as a flood, so the last ones are not reset.
+        for cancelled in (*many, call):
+            cancelled.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert call.cancelled()
+        assert bytes((0, 0, 4, 3, 0, 0, 0, 0, 1)) not in link.transport.written
+        link.stream.buffer_updated(len(place))
+        link.answer(3, message(b"abc"))
+        assert await other == b"abc"
+        assert not caplog.records
 
     async def test_an_unknown_compressor_is_internal(self) -> None:
         link = GrpcLink()
