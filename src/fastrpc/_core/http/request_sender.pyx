@@ -56,7 +56,7 @@ cdef int identify(RequestState request, Exchange exchange, ServerCall call) exce
     call.identity = None
     found = gate.guards.access.own_credentials.of_call(call, credential)
     if found is not None:
-        _note_identity(request, call, *found)
+        _note_identity(terms_of(call), call, *found)
         return 0
     exchange.is_deciding = True
     request.sender_due_ns = 0
@@ -69,15 +69,15 @@ cdef int identify(RequestState request, Exchange exchange, ServerCall call) exce
     return 0
 
 
-def _note_identity(RequestState request, ServerCall call, identity, int status, seconds):
+def _note_identity(HttpTerms terms, ServerCall call, identity, int status, seconds):
     call.identity = identity
     # For a method the gate decides this.
-    if identity is not None and terms_of(call).mount is not None:
+    if identity is not None and terms.mount is not None:
         call.has_own_credential = True
     if seconds is not None:
         call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
     if status:
-        terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
+        terms.set_fault(http_status_of(status), "the credential is not accepted", b"")
 
 
 def _identified(RequestState request, ServerCall call, identity, int status, seconds):
@@ -85,8 +85,8 @@ def _identified(RequestState request, ServerCall call, identity, int status, sec
     cdef HttpTerms terms
     if exchange is None:
         return
-    _note_identity(request, call, identity, status, seconds)
     terms = terms_of(call)
+    _note_identity(terms, call, identity, status, seconds)
     if is_long(exchange.head) and (terms.fault_status or identity is None):
         if not terms.fault_status:
             terms.set_fault(401, "the caller is not authenticated", b"")
