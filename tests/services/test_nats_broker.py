@@ -129,7 +129,7 @@ async def test_replicas_of_a_server_alone_are_refused_by_it(nats_url: str) -> No
 async def test_a_stream_with_fewer_replicas_is_refused(broker: BrokerBackend, nats_url: str) -> None:
     await broker.declare(LOG)
     async with open_backend(f"{nats_url}&replicas=3") as other:
-        with pytest.raises(ConfigError, match=r"replicas=3 .* has 1.*--replicas=3"):
+        with pytest.raises(ConfigError, match=r"replicas=3, .* has 1.*--replicas=3"):
             await other.declare(LOG)
 
 

@@ -15,9 +15,9 @@ from fastrpc.tls.pass_file import LAN_NAME, MOST_BYTES, Pass, open_pass_file, pa
 
 __all__ = ["add_pass", "keep_first", "new_pass", "present_last"]
 
-#: A pass is valid from so many seconds before its creation, for machines whose clock is behind.
+#: Seconds before its creation from which a pass is valid, for machines whose clock is behind.
 EARLY_SECONDS: Final = 86_400
-#: A pass is valid until so many seconds after its creation: ten years.
+#: Seconds after its creation until which a pass is valid: ten years.
 LIFE_SECONDS: Final = 3_650 * 86_400
 
 _HEADER: Final = "# A LAN pass of fastrpc: a secret of the machines that have it.\n"
