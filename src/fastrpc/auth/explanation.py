@@ -35,9 +35,9 @@ class Explanation:
     """A decision with its reasons."""
 
     is_allowed: bool
-    #: True if the method is unknown and the answer depends on it: a public method accepts callers without identity.
+    #: True if the method is unknown, and the policy would allow the call of an anonymous caller if it is public.
     is_allowed_if_public: bool
-    #: The rule that decided; None: no rule allows it, or the method itself refuses the caller.
+    #: The rule that decided; None: no rule allows the call, or the method itself refuses the caller.
     decisive: RuleEffect | None
     #: Whether the caller may use priority 2.
     is_high: bool

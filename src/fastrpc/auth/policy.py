@@ -83,7 +83,7 @@ class Decision:
     """The decision of a policy about one caller and one method."""
 
     is_allowed: bool
-    #: The number of the deciding rule, from 1 on, and its pattern; None: no rule allows it.
+    #: The number of the deciding rule, from 1 on, and its pattern; None: no rule allows the call.
     rule: int | None = None
     pattern: str | None = None
     #: Whether an allowing rule lets the caller use priority 2.
@@ -157,8 +157,8 @@ class Policy(Rules):
         priority = 2
 
     The key `who` has names and roles. `*` alone matches every identified caller; it may also stand last, after `/`, `:`
-    or `.`. `anonymous` matches the other callers. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of
-    the service `shop`), `shop.**` (the methods of services below it, too), `**` (all but `fastrpc.*`).
+    or `.`. `anonymous` matches callers without an identity. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the
+    methods of the service `shop`), `shop.**` (the methods of services below it, too), `**` (all but `fastrpc.*`).
 
     Args:
         rules: tables with the keys of the file.

@@ -154,7 +154,7 @@ class BoundedHttpClient:
             return LineStream(self, response, source, self._most_bytes, idle_seconds, bytes_per_second)
 
     def _check_free(self) -> None:
-        """Refuse a request while a stream occupies the connection, which would take the response for its lines."""
+        """Refuse a request while a stream occupies the connection: the stream would read the response as its lines."""
         if self._is_streaming:
             raise RuntimeError("a stream has the connection of this client: close it first")
 
@@ -282,7 +282,7 @@ class BoundedHttpClient:
                 _shut(one)
 
     def drop(self, only: socket.socket | None = None) -> None:
-        """Drop the connection, or only if it is `only`; the next request opens another."""
+        """Drop the connection; with `only`, drop it only if it uses this socket. The next request opens another."""
         with self._lock:
             if only is not None and only is not self._socket:
                 return

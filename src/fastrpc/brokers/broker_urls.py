@@ -10,7 +10,7 @@ from fastrpc.hosted.backend_urls import BackendURLs
 
 __all__ = ["Opening", "open_backend"]
 
-#: An opened URL, or a backend that takes its place: both are entered by `async with`.
+#: The result of opening a URL: an object that returns the backend when it is entered by `async with`.
 Opening: TypeAlias = AbstractAsyncContextManager[BrokerBackend]
 
 _URLS: Final = BackendURLs[BrokerBackend](

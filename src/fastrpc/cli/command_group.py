@@ -110,7 +110,10 @@ class CommandGroup:
             raise
 
     def _follow(self, process: asyncio.subprocess.Process, held: Lock) -> None:
-        """If the command was stopped, give it the foreground if it asked for that; else stop and continue with it."""
+        """Continue the command if it was stopped, with the foreground if it asked for that.
+
+        If it did not ask, this process stops, too, and the command continues together with this process.
+        """
         stopped = None
         with contextlib.suppress(ChildProcessError):
             stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)

@@ -28,8 +28,8 @@ __all__ = ["RunSettings", "read_settings"]
 
 PREFIX = "FASTRPC_"
 
-#: Variables that are not settings: of commands that dial (TOKEN), `lan://` (LAN_KEY_FILE), failed calls (TRACEBACKS)
-#: and `any://`.
+#: Variables that are not settings. They are read by commands that dial (TOKEN), `lan://` (LAN_KEY_FILE), failed calls
+#: (TRACEBACKS) and `any://`; CONFIG names the file.
 _NO_SETTINGS = {"CONFIG", "TOKEN", "LAN_KEY_FILE", "TRACEBACKS", "PROVIDER", "HOST_FOLDER", "LAN_PASS"}
 
 #: Settings whose values are not shown in errors: secrets, and URLs that may contain a secret.

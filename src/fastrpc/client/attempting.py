@@ -285,8 +285,8 @@ class Attempting(BaseAttempting):
 
     def _open_connection_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
-        # A call that waits for its key's endpoint needs a ready connection: the server may be silent. Its remaining
-        # time may end between two checks, so it is not compared here.
+        # A call that waits for its key's endpoint needs a ready connection: the server may be silent. The end of the
+        # call's wait is not checked here, since it may pass between two checks.
         waits = pinned is None and pick in self._key_picks
         return subchannel.usable(ready=waits or self._needs_ready)
 

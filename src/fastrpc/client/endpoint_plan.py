@@ -236,7 +236,7 @@ class EndpointPlan:
         """Store the error for messages, and pause before the next dial, longer each time.
 
         Args:
-            is_early: whether a connection that had accepted calls ended.
+            is_early: whether the failure is the early end of a connection that had accepted calls.
             is_refused: whether the server refused the credentials.
         """
         if self.error is None and is_logged:
@@ -309,7 +309,7 @@ class EndpointPlan:
         return len(lasting) < width and any(connection.is_ready for connection in lasting)
 
     def replaced(self, width: int = 1) -> list[_Connection]:
-        """Return the aged connections that ready younger ones replace; at least `width` connections remain."""
+        """Return the aged connections to retire: younger ones are ready, and at least `width` connections remain."""
         ready = sum(connection.is_ready for connection in self.lasting)
         if not ready:
             return []

@@ -112,7 +112,7 @@ class Renewal:
         return token
 
     def _show(self, token: bytes) -> None:
-        """Send the server a new token, even a late one: calls continue, and streams that the server has not ended."""
+        """Send the server a new token, even late: calls and the streams that the server has not ended continue."""
         now = self._loop.time()
         if self._connection.is_closed:
             return

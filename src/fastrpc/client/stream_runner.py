@@ -128,7 +128,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         try:
             value = await cast(Any, self.proceed)(call)
         except (asyncio.CancelledError, GeneratorExit) as error:
-            # Both end the reader of the stream, as they end the caller of a method without a stream.
+            # Either error ends the reader of the stream, as it ends the caller of a method without a stream.
             _give_up(call)
             _conclude(call, error)
             raise

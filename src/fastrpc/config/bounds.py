@@ -48,7 +48,7 @@ class Limits(Settings):
 
     @property
     def _sent_bytes(self) -> int:
-        """The largest message that is sent; in channels and servers of `fastrpc.grpc` not `message_bytes`."""
+        """The size of the largest message that is sent. Subclasses in `fastrpc.grpc` return another limit."""
         return self.message_bytes
 
     def __post_init__(self) -> None:

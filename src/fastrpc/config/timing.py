@@ -64,7 +64,7 @@ class Keepalive(Settings):
             low allows a flood of pings, too high forces peers to notice the loss of this side late.
         max_age: age in seconds at which a connection is replaced, plus or minus 10 %, so that load spreads over new
             servers. A client's connection accepts calls until its successor is ready; without a successor it closes at
-            twice that age. Too low reconnects all the time, none leaves long-lived connections at their first server.
+            twice that age. Too low reconnects all the time, None leaves long-lived connections at their first server.
     """
 
     interval: float | None = 10.0

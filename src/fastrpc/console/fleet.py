@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two polls of a server; seconds between polls while a view shows the server; the most seconds after
+#: Seconds between two polls of a server. SHOWN_SECONDS: while a view shows the server. FAILING_SECONDS: at most, after
 #: failures.
 POLL_SECONDS: Final = 10.0
 SHOWN_SECONDS: Final = 2.0
@@ -58,8 +58,8 @@ MOST_FIGURED: Final = 10_000
 #: Seconds that `look`, an act or a view waits for the first lists of a registry.
 LISTED_SECONDS: Final = 5.0
 
-#: The most servers that are read at the same time: by polls, for views, and for acts. Last, the most views that read
-#: one server or wait for it.
+#: The most servers that are read at the same time: by polls (THREADS), for views, and for acts. MOST_VIEWS: the most
+#: views that read one server or wait for it.
 THREADS: Final = 16
 VIEW_THREADS: Final = 8
 ACT_THREADS: Final = 16

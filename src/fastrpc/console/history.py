@@ -145,7 +145,8 @@ class FigureHistory:
         self._series: dict[SeriesKey, _Series] = {}
         # The keys by their first text, and by their first two texts.
         self._starts: dict[SeriesKey, dict[SeriesKey, None]] = {}
-        # Series by the servers that created them; the slot of the last search for series that are an hour old.
+        # `_begun`: the series by the servers that created them. `_searched`: the slot of the last search for series
+        # without data of the last hour.
         self._begun: dict[str, dict[SeriesKey, None]] = {}
         self._searched = -1
         # A slot in which no server had more than its share: the search is not repeated within the slot.
@@ -256,7 +257,7 @@ class FigureHistory:
         return Totals(*sums)
 
     def rates(self, key: SeriesKey, seconds: float) -> Totals:
-        """Return the sums per second, averaged over the last `seconds`, or over all time if it is shorter."""
+        """Return the sums per second, averaged over the last `seconds`, or over the whole history if it is shorter."""
         series = self._series.get(key)
         if series is None or self._began is None:
             return Totals()
@@ -268,7 +269,7 @@ class FigureHistory:
         return Totals(*(one / max(covered, 0.001) for one in self.totals(key, seconds)))
 
     def points(self, key: SeriesKey, field: str, count: int) -> list[float]:
-        """Return a field of the last settled slots, each as a value per second, the oldest first; at first fewer."""
+        """Return a field of the last `count` settled slots, per second, oldest first; fewer in a short history."""
         number, series = _FIELDS.index(field), self._series.get(key)
         if series is None or self._began is None:
             return []

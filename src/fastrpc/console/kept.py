@@ -35,7 +35,7 @@ LEAST_BYTES: Final = FLEET_BYTES // 4_096
 #: The rows that each list of a page keeps if the page is over its share.
 _FEW_ROWS: Final = 4
 
-#: Bytes of a method's objects without its names, and of one of its numbers; of a page, and of one of its rows.
+#: Approximate bytes in memory: a method's objects without its names; each number of a method; a page; each row of it.
 _METHOD_BYTES: Final = 600
 NUMBER_BYTES: Final = 50
 _PAGE_BYTES: Final = 2_000

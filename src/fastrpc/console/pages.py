@@ -18,11 +18,12 @@ __all__ = [
 #: The most methods of a server that are kept: a process counts 4,096 on each side.
 MOST_METHODS: Final = 8_192
 
-#: The most services of a server, as many as a process counts methods; and their records, one for each of its addresses.
+#: The most services of a server, as many as the methods that a process counts. MOST_RECORDS: the most records of these
+#: services; each has a record for each address of the server.
 MOST_SERVICES: Final = 4_096
 MOST_RECORDS: Final = 2 * MOST_SERVICES
 
-#: Longest name; whole numbers that a float holds exactly; seconds and bytes.
+#: `Name`: a name of limited length. `Count`: a whole number that a float holds exactly. `Amount`: seconds or bytes.
 Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Amount: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e18)]

@@ -98,7 +98,7 @@ class FleetServer:
         #: records changed.
         self.passed_with: frozenset[int] | None = None
         self.reader: AdminReader | None = None
-        #: Held while a page is read; the number of views that read a page, or wait for their turn.
+        #: `reading` is held while a page is read. `views`: the views that read a page, or wait for their turn.
         self.reading = asyncio.Lock()
         self.views = 0
         #: The last figures without their methods, and the counts of the methods.
@@ -107,8 +107,8 @@ class FleetServer:
         #: The services with counts of calls that it served, and of calls that it made.
         self.served = self.called = frozenset[str]()
         self.endpoints: list[CallerEndpoint] = []
-        #: The memory of the page, of the counts and of the endpoints; its limit; and the methods that the limit
-        #: excluded from the last figures.
+        #: The memory of the page, of the counts and of the endpoints. `most_bytes` limits their sum. `left_out`: how
+        #: many methods and rows this limit excluded from the last figures.
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0

@@ -42,7 +42,8 @@ class ItemChanges:
     def __init__(self, backend: StoreBackend, watched: str, after: int) -> None:
         self._backend = backend
         self._watched = watched
-        # All changes up to this revision were returned; of the next revision, the changes of these keys.
+        # All changes up to the revision `_reached` were returned. Of the revision `_latest`, the changes of the keys in
+        # `_seen` were returned.
         self._reached = after
         self._latest = after
         self._seen: set[str] = set()
@@ -76,7 +77,8 @@ class ItemChanges:
         """Close the watch of the backend."""
         source, self._source = self._source, None
         if isinstance(source, ItemWatch) and source.reached > self._latest:
-            # Otherwise the store might drop the history from the last change on before the next watch.
+            # Continue after this later revision: the store may drop the history since the last change before the next
+            # watch starts.
             self._reached = self._latest = source.reached
             self._seen = set()
         if source is not None:

@@ -70,7 +70,8 @@ class StoreLease:
         self._clock = clock
         self._valid_until = self._renewal_due = 0.0
         self._is_over = False
-        # The task that entered the block; its earlier cancellations; whether the lease has cancelled it.
+        # `_task`: the task that entered the block. `_cancelling`: its count of cancellations at that time.
+        # `_has_cancelled`: whether the lease has cancelled it.
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._has_cancelled = False

@@ -3,8 +3,8 @@
 Each contender has a lease, under which it creates an item `<folder><lease id>`. The contender whose item has the lowest
 creation revision holds the lock. Each other contender watches the item before its own, so the order is first come,
 first served. After the wait a contender reads all items again: if its own item was removed in the meantime, it does not
-hold the lock. The token of a hold is the creation revision, which rises with each hold. Items with nested names belong
-to other locks.
+hold the lock. The token of a holder is the creation revision of its item, which is greater for each later holder. Items
+with nested names belong to other locks.
 """
 
 import asyncio
@@ -72,8 +72,8 @@ class Lock:
 
     Attributes:
         name: the name without its folder.
-        token: a number that rises with each hold; 0 before the first. A resource can use it to refuse a holder that
-            was paused.
+        token: a number that is greater for each later holder; 0 before this object has held the lock. A resource can
+            use it to refuse a holder that was paused.
         is_election: True for an election.
         lease: the lease that is renewed while the block runs.
     """

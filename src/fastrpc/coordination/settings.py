@@ -77,7 +77,7 @@ class Following(Generic[T]):
         self._default = default
         self._check = check
         self._file = None if cache_file is None else SnapshotFile(Path(cache_file))
-        # The revision of the latest item that was checked; the reason why it was refused.
+        # `_judged`: the revision of the latest item that was checked. `_refusal`: why that item was refused, or None.
         self._judged = 0
         self._refusal: Exception | None = None
         # Each new good value sets this event and replaces it by a new one.

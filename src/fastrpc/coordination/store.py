@@ -294,8 +294,8 @@ class Store:
         """Return a lock for `async with`; waiting callers get it in the order of arrival.
 
         A holder that was paused may act after another program got the lock. To prevent this, pass `lock.token`, which
-        rises with each hold, to everything that it writes to. When the lock is lost, the block is cancelled and
-        LockLostError is raised.
+        is greater for each later holder, to everything that it writes to. When the lock is lost, the block is cancelled
+        and LockLostError is raised.
 
         Args:
             ttl: seconds after which another program may get the lock if this process dies.

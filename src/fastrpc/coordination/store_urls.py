@@ -15,7 +15,7 @@ from fastrpc.stores.sqlite import SqliteJournal
 
 __all__ = ["Opening", "known_stores", "open_backend", "open_memory", "open_sqlite"]
 
-#: An opened URL, or a backend that takes its place: both are entered by `async with`.
+#: The result of opening a URL: an object that returns the backend when it is entered by `async with`.
 Opening: TypeAlias = AbstractAsyncContextManager[StoreBackend]
 
 _URLS: Final = BackendURLs[StoreBackend](

@@ -130,7 +130,7 @@ class SyncLock:
 
     @property
     def token(self) -> int:
-        """The token of the hold, which rises with each hold."""
+        """The token, a number that is greater for each later holder; 0 before this object has held the lock."""
         return self._lock.token
 
     @property

@@ -4,9 +4,9 @@ A job reads several pieces while the loop takes them. So the thread wakes the lo
 have to wake a thread for each. A job ends after some pieces, since other jobs wait for the same threads: a job that
 reads a whole file from a slow disk would occupy a thread for too long.
 
-Each piece counts towards the memory of the process: before it is read as a piece of its handler, once it is sent as
-output. One piece is read ahead after the caller has taken the first, if there is enough memory. While memory is full,
-a download that has started waits and holds no piece.
+Each piece counts towards the memory of the process: first as a piece of its handler, from before it is read; then as
+output, once it is sent. One piece is read ahead after the caller has taken the first, if there is enough memory. While
+memory is full, a download that has started waits and holds no piece.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class ReadAhead:
         self._loop = asyncio.get_running_loop()
         # The job appends pieces, the loop removes them.
         self._pieces: deque[bytes] = deque()
-        # The number of pieces that the loop has taken; the number that may be read in total; the number that was read.
+        # Numbers of pieces: `_taken` by the loop; `_most` that may be read so far; `_done`, which were read.
         self._taken = 0
         self._most = PIECES_AHEAD if pieces is None else 1
         self._done = 0

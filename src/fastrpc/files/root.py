@@ -165,7 +165,7 @@ class _Walk:
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root
-        # The remaining parts in reverse order; the folders walked so far, none of which is a link.
+        # `_left`: the remaining parts in reverse order. `_passed`: the folders walked so far; none of them is a link.
         self._left = list(reversed(parts))
         self._passed: list[str] = []
         self._links = 0

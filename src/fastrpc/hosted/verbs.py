@@ -101,7 +101,7 @@ class _Attempts:
         self._seconds = seconds
         self._writes = writes
         self._idempotent = idempotent
-        # The error of the latest attempt; whether any attempt may have reached the backend.
+        # `_latest`: the error of the latest attempt. `_may_have_arrived`: any attempt may have reached the backend.
         self._latest: FastRPCError | None = None
         self._may_have_arrived = False
 

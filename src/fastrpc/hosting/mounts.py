@@ -129,7 +129,7 @@ class _Mount:
         self._only = application.paths if isinstance(application, FixedPaths) else None
         #: True if the core refuses requests without an identity.
         self.needs_identity = needs_identity
-        # Requests whose application has not returned; an event that is set when the last one returns.
+        # `_running`: requests whose application has not returned. `_none_runs` is set when the last one returns.
         self._running: set[MountedRequest] = set()
         self._none_runs = asyncio.Event()
         #: The route of the application for the gate, which counts requests by it.

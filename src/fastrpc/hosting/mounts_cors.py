@@ -101,7 +101,7 @@ def _is_taken(route: _Route, verb: str | None, parts: Sequence[RoutePart]) -> bo
 
 
 def _likeness(route: _Route, parts: Sequence[RoutePart]) -> int:
-    """Return the number of segments in which both have a parameter, or both a text."""
+    """Return the number of segments in which our template and a route both have a parameter, or both have text."""
     pairs = zip(parts, route.path[1:].split("/"), strict=False)
     return sum(part.is_fixed == (_PARAMETER.search(segment) is None) for part, segment in pairs)
 

@@ -37,7 +37,8 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        # The event that was sent last; the event that the application received last; the pending answer.
+        # `_asked`: the event that was sent last. `_received`: the last event that the application took. `_answer`: the
+        # pending answer.
         self._asked = self._received = ""
         self._answer: asyncio.Future[dict[str, Any]] | None = None
 

@@ -5,7 +5,7 @@
     ticket: sent to the server, 10 s ──► presented: spare ──► a caller arrives: pair
                   └─► not presented: another ticket          └─► a minute old: another spare takes its place
 
-The tickets and spares of a name number SPARES plus one for each waiting caller, of which at most MOST_ASKED count.
+A name has, in tickets and spares together, SPARES plus one for each waiting caller; at most MOST_ASKED callers count.
 """
 
 import asyncio

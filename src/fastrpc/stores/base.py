@@ -394,7 +394,7 @@ def check_outcome(outcome: Transacted, key: str, expect: int | None) -> Transact
 def revision_of_now() -> int:
     """Return the first revision of a store that has no record of earlier revisions.
 
-    It is a thousand times the milliseconds since 2020. A store uses fewer revisions than that, so it exceeds all
-    earlier revisions, unless the wall clock was set back.
+    The result is 1,024 times the milliseconds since 2020. A store makes fewer than 1,024 revisions in a millisecond, so
+    the result exceeds all earlier revisions, unless the wall clock was set back.
     """
     return max(int(time.time() * 1000) - 1_577_836_800_000, 0) << 10

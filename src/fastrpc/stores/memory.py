@@ -79,7 +79,7 @@ class MemoryStore:
         # Items by folder and key, in one dictionary, which `save` copies as a whole.
         self._items: dict[tuple[str, str], Item[bytes]] = {}
         self._bytes = 0
-        # The sorted keys of each folder with items; the latest list of each folder, if it was requested.
+        # `_folders`: the sorted keys of each folder with items. `_lists`: the latest list of each folder, if requested.
         self._folders: dict[str, list[str]] = {}
         self._lists: dict[str, Folder] = {}
         self._revisions: dict[str, int] = {}

@@ -234,8 +234,8 @@ AcksTold: TypeAlias = Callable[[Sequence[bool], BrokerError | None], None]
 class Membership(Protocol):
     """One member of one group. It belongs to one event loop.
 
-    The first of the four verbs settles a token. A verb returns False and changes nothing if another member may have the
-    message by now, because the group was moved by `seek` or removed, or the lease of the delivery has expired.
+    A token is settled by the first call of a verb with it. A verb returns False and changes nothing if another member
+    may have the message by now: the group was moved by `seek` or removed, or the lease of the delivery has expired.
     """
 
     async def take(self, most: int) -> Sequence[Delivery]:

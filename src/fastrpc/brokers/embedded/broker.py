@@ -109,7 +109,7 @@ class EmbeddedBroker:
         self._progress: asyncio.TimerHandle | None = None
         # The number of noted changes that may wait until another change needs a commit.
         self._riding = 0
-        # Functions to call after the commit of the noted changes; all functions that were not called yet.
+        # `_tells`: functions to call after the commit of the noted changes. `_untold`: all functions not called yet.
         self._tells: list[Tell] = []
         self._untold: set[Tell] = set()
         self._readings: set[asyncio.Task[None]] = set()

@@ -11,7 +11,7 @@ from fastrpc.brokers.local.core import BrokerCore
 
 __all__ = ["CoreGroups"]
 
-#: A look that blocks the loop longer than this, in seconds, is followed by a pause of 20 times its own length.
+#: A reading that blocks the loop for more than this many seconds is followed by a pause of 20 times its duration.
 _LONG_LOOK_SECONDS: Final = 0.05
 _PAUSE_IN_LOOKS: Final = 20.0
 

@@ -11,7 +11,7 @@ from fastrpc.brokers.local.repeats import UnreadError
 
 __all__ = ["IdReadings"]
 
-#: Messages that are read between two commits. It takes about 10 ms.
+#: Messages that are read between two commits, which takes about 10 ms.
 _READ_AT_ONCE: Final = 5_000
 
 #: A function that reads the ids of a topic's messages, from a first to a last number.
@@ -54,5 +54,5 @@ class IdReadings:
     def _end(self, topic: str, task: asyncio.Task[None]) -> None:
         del self._under_way[topic]
         if not task.cancelled():
-            # Retrieve the error, which waiting callers raise: there may be none left.
+            # Retrieve the error here, too: waiting callers raise it, but no caller may be left.
             task.exception()

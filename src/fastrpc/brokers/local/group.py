@@ -47,7 +47,7 @@ class MessageGroup:
     Replayed messages are kept separately, without order.
 
     Args:
-        None for a broadcast, which keeps no dead letters.
+        name: the name of the group; None: a broadcast, which keeps no dead letters.
         cursor: the number that precedes its first message.
     """
 
@@ -76,7 +76,7 @@ class MessageGroup:
         self._replays: dict[int, Entry] = {}
         self._coming = Coming()
         self._resumed = Resumed()
-        # The numbers of open messages that can be delivered, outdated numbers included; and the delayed messages.
+        # `_ready`: the numbers of open messages that can be delivered; some are outdated. `_later`: delayed messages.
         self._ready: list[int] = []
         self._later = DelayedMessages(self.open, self._replays)
         self._lines = KeyLines()

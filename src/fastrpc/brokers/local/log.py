@@ -51,7 +51,8 @@ class Log:
         self.visible = 0
         #: Bytes of all messages; bytes of the committed messages.
         self.size = self.visible_size = 0
-        # The names, by their numbers; the number of committed messages of each name, if there are several names.
+        # `_names`: the names in the order of their numbers. `_by_name`: how many committed messages have each name,
+        # by its number; None if all messages have one name.
         self._names: list[str] = []
         self._numbers_of_names: dict[str, int] = {}
         self._by_name: Counter[int] | None = Counter() if counts_names else None
@@ -86,7 +87,7 @@ class Log:
         self.size += sum(sizes)
 
     def restore(self, places: Iterable[KeptPlace], last: int) -> None:
-        """Start with committed messages, whose records are not in memory, and the number of the latest message."""
+        """Load the places of committed messages, without records, and the number `last` of the latest message."""
         rows = iter(places)
         while some := list(islice(rows, _RESTORED_AT_ONCE)):
             self._add(some)

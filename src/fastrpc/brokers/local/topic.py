@@ -28,7 +28,7 @@ from fastrpc.status import Status
 
 __all__ = ["Reader", "KeptTopic"]
 
-#: Ids may occupy as many bytes as the topic's messages, and always this many.
+#: Ids may occupy this many bytes, or as many as the topic's messages may occupy if that is more.
 _IDS_BYTES: Final = 64 * 1024 * 1024
 
 #: Seconds after which a publication that found the queue full may be tried again.
@@ -43,7 +43,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 class Reader(Sleeper, Protocol):
     """The part of a group that its topic uses."""
 
-    #: The number of the last message that the group has looked at, and the number of messages after it.
+    #: `cursor`: the number of the last message that the group has passed. `behind`: how many messages follow it.
     cursor: int
     behind: int
 
@@ -73,8 +73,8 @@ class KeptTopic:
         self.name = settings.name
         self.restored = 0
         self.restored_at = self.removed_until = -inf
-        # The numbers of messages that groups need and that are not in memory, and these groups. Only one reading is in
-        # progress at a time.
+        # `_wanted`: the numbers of messages that groups need and that are not in memory. `_hungry`: these groups. Only
+        # one reading is in progress at a time (`_is_reading`).
         self._is_reading = False
         self._wanted: set[int] = set()
         self._hungry: dict[Reader, None] = {}

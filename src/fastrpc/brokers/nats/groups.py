@@ -43,7 +43,7 @@ _SHORT_SECONDS: Final = 60
 #: Error codes of JetStream if the consumer exists with another configuration.
 _IS_THERE: Final = frozenset({10013, 10148})
 
-#: Seconds for which members wait for the member that has claimed a name to create its group; seconds between checks.
+#: Seconds for which members wait until the member that has claimed a name creates the group; seconds between checks.
 _BEGIN_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.05
 
@@ -142,7 +142,7 @@ class Groups:
     async def _present_or_free(
         self, name: str, pattern: str
     ) -> tuple[ConsumerGroup | None, dict[str, Any] | None]:
-        """Return the group of a name with JetStream's answer about its consumer; the answer is None if it has ended.
+        """Return the group of a name, and JetStream's answer about its consumer: None if the group has ended.
 
         Raises:
             ConfigError: the group has another pattern.
@@ -164,8 +164,8 @@ class Groups:
     async def _freed(self, group: ConsumerGroup, claim: str, made_at: str) -> bool:
         """Remove the claim of an ended group; return False if another member removes it or has created the group.
 
-        One of several members removes it, since JetStream lets only one create the consumer. So a later claim is
-        never removed.
+        Only one of several members removes it: the member that has created the consumer `_REMOVER`, which JetStream
+        creates only once. So a later claim is never removed.
 
         Args:
             made_at: the time at which the claim was made.

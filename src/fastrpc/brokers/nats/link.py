@@ -78,7 +78,7 @@ class JetStreamLink:
         self.counts: defaultdict[str, TopicCounts] = defaultdict(TopicCounts)
         #: Called when the connection is lost.
         self.listeners: set[Callable[[], None]] = set()
-        # Tasks that are never cancelled; drains of subscriptions, which are cancelled when the link closes.
+        # `_tasks` are never cancelled. `_drains` end subscriptions, and are cancelled when the link closes.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._drains: set[asyncio.Task[Any]] = set()
 

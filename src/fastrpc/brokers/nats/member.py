@@ -99,7 +99,7 @@ class NatsMembership:
         self._ready: deque[Held] = deque()
         self._takes = 0
         self._woken = asyncio.Event()
-        # The connection of the inbox; how many messages the open pull may still deliver, 0 if no pull is open.
+        # `_stream`: the connection of the inbox. `_open`: messages that the open pull may still deliver; 0: no pull.
         self._stream: JetStream | None = None
         self._subscription: Any = None
         self._inbox = ""

@@ -51,7 +51,7 @@ class MissedMessages:
         """Note a delivery."""
         if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
             self._gaps.append((self._sequence + 1, reply.sequence))
-        # Without a gap its schedule is in no gap. Counting it would hide a message that is lost later.
+        # While there are no gaps, the schedule of this message is in none: counting it would hide a later loss.
         if was_delayed and reply.deliveries == 1 and self._gaps:
             self._delayed += 1
         if reply.number > self._number:

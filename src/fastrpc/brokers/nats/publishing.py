@@ -242,7 +242,8 @@ class ServerClock:
     def __init__(self, link: JetStreamLink) -> None:
         self._link = link
         self._ahead = timedelta(0)
-        # The instant of the latest request by the loop's clock; the local time of day minus that instant.
+        # `_asked_at`: the loop's time of the latest request. `_offset`: the local time of day at the request, minus
+        # the loop's time.
         self._asked_at: float | None = None
         self._offset = 0.0
 

@@ -64,8 +64,8 @@ async def check_durability(
 def check_settings(shown: Mapping[str, str], url: str, *, sync: str, stated: str | None) -> None:
     """Raise ConfigError if the settings are less durable than `sync` says.
 
-    With everysec, Redis may answer up to two seconds before it writes, while an fsync is in progress. If it is killed
-    then, these answered writes are lost. With always or no it writes before it answers.
+    With `appendfsync` set to `everysec`, Redis may answer up to two seconds before it writes, while an fsync is in
+    progress. If it is killed then, these answered writes are lost. With `always` or `no` it writes before it answers.
 
     Args:
         shown: the settings; empty if the server hides them.

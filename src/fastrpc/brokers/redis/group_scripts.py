@@ -56,8 +56,8 @@ return {
 """,
 )
 
-#: ARGV: group, the prefix of the channels of processes, the entry before its next message. Returns whether the group
-#: existed. Pending and replayed messages are lost; dead letters stay.
+#: ARGV: group, the prefix of the channels of processes, the entry before the group's next message. Returns whether the
+#: group existed. Pending and replayed messages are lost; dead letters stay.
 SEEK: Final = Script(
     ON_TOPIC,
     ON_GROUP,

@@ -149,7 +149,7 @@ class RedisLink:
         answers = self._client.pipeline([(one.kind, one.words) for one in commands])
         unknown = [index for index, one in enumerate(answers) if _has_cause(one, exceptions.NoScriptError)]
         if unknown:
-            # The server has restarted and lacks the scripts. Run each script in the order of its commands.
+            # The server has restarted and lacks the scripts: load them, then repeat their commands in the same order.
             texts = {
                 one.script.text for one in (commands[index] for index in unknown) if one.script is not None
             }

@@ -24,7 +24,7 @@ from fastrpc.status import Status
 
 __all__ = ["GroupOwner", "HeldMessage", "RedisMembership", "left", "stop_waiting"]
 
-#: Answers of the script `TAKE`: the group was removed; there may be more messages now.
+#: Numbers in answers of the script `TAKE`. _REMOVED: the group was removed. _FULL: there may be more messages now.
 _REMOVED: Final = -1
 _FULL: Final = -2
 
@@ -331,7 +331,7 @@ class RedisMembership:
     # Leases
 
     async def renew(self) -> None:
-        """Renew the leases of all held messages. Messages that other members may have become lost."""
+        """Renew the leases of all held messages. Mark messages as lost that other members may have."""
         now = time.monotonic()
         held = [one for one in self._held.values() if not self.is_lost(one)]
         logged, replays = [[one for one in held if one.stream == name] for name in ("log", "replays")]

@@ -129,7 +129,7 @@ class Consumer:
             await self._wake.wait()
 
     def note_losses(self) -> None:
-        """Report the messages that other members may already have to the caller."""
+        """Report to the caller which messages other members may already have."""
         lost = [number for number, token in self._under_way.items() if self._membership.is_lost(token)]
         for number in lost:
             del self._under_way[number]
@@ -219,7 +219,7 @@ class Consumer:
             return
         news, size = self._latest(), 0
         if news.is_idle:
-            # A further result, as these deliveries follow the previous result.
+            # Use another result: `is_idle` of the last result says that no delivery follows the messages in it.
             news = self._further()
         shared: Mapping[str, str] = {}
         headers: Mapping[str, str] | None = None

@@ -114,8 +114,8 @@ class Publications:
         self._comes_together = False
         # The number of messages under way that were sent alone.
         self._lone = 0
-        # The tasks of all calls of batches; the calls of several messages with their start times, the earliest first;
-        # the tasks that have not started.
+        # `_calls`: the tasks of all calls of batches. `_shared`: the tasks with several messages, by start time.
+        # `_due`: the tasks that have not started.
         self._calls: set[asyncio.Task[None]] = set()
         self._shared: dict[asyncio.Task[None], float] = {}
         self._due: set[asyncio.Task[None] | None] = set()
@@ -220,8 +220,8 @@ class Publications:
         try:
             with BROKER_ERRORS:
                 if one.made_id is not None:
-                    # `publish` has no argument for `age`, which a server of an earlier version would refuse. It ignores
-                    # the field of the struct in `publish_many`.
+                    # Use `publish_many`: a server of an earlier version ignores an unknown field `age` of a message,
+                    # but it would refuse an unknown argument of `publish`.
                     (kept,) = await self._client.call(BrokerService.publish_many, [sent(one)])
                     return kept
                 headers, trace = sent_headers(one.headers)
@@ -259,7 +259,7 @@ class Publications:
             self._wake()
 
     def _wake(self) -> None:
-        """Wake the publishers of one call; wake the publishers of the next call after the messages of these were sent.
+        """Wake the publishers of one call. When they have sent their next messages, wake the next call's publishers.
 
         If all were woken together, client and broker would alternate, each waiting for all messages of the other.
         """

@@ -149,8 +149,8 @@ class KeptPlaces:
     def mend(self, now: float) -> None:
         """Make the instants rise with the numbers, up to now, since they may come from a wrong clock.
 
-        An instant in the future is replaced by the next row's instant, an instant that is earlier than the previous
-        row's by the previous row's instant.
+        An instant in the future is replaced by the instant of the next row. An instant that is earlier than the
+        instant of the previous row is replaced by that instant.
         """
         instants, following = self._instants, now
         for place in range(len(instants) - 1, -1, -1):

@@ -40,8 +40,8 @@ _OLD_IDS: Final = """DELETE FROM ids WHERE topic = ?1 AND sequence IN (SELECT se
 #: The number of values of a message's row.
 _VALUES: Final = 9
 
-#: The placeholders of a row. "" stands for no name, and texts for bytes: for each None and bytes, Python's sqlite3
-#: searches an adapter, which takes longer than `NULLIF` and a copy.
+#: The placeholders of a row. "" is passed for a missing name, and a bytearray in place of bytes: for each None and each
+#: bytes object, Python's sqlite3 searches for an adapter, which takes longer than `NULLIF` and a copy.
 _MESSAGE: Final = "(?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?)"
 _INSERT: Final = "INSERT INTO messages VALUES "
 
@@ -64,7 +64,7 @@ class _KnownTopic:
     number: int
     dedupe_seconds: float
 
-    #: The number of its latest message; the number that its row records.
+    #: `last`: the number of its latest message. `told`: the latest number that its row records.
     last: int = 0
     told: int = 0
     ids: int = 0
@@ -75,7 +75,7 @@ class _Step:
     """The rows of one commit that are written together, at its end."""
 
     connection: sqlite3.Connection
-    # The number of messages; the values of their rows, one row after the other.
+    # `count`: the number of messages. `messages`: the values of their rows, one row after the other.
     count: int = 0
     messages: list[Any] = field(default_factory=list)
     ids: list[tuple[Any, ...]] = field(default_factory=list)
@@ -107,7 +107,7 @@ class BrokerWriter:
         self._groups: dict[str, int] = {}
         # For each group the place that was last written since the start.
         self._places: dict[int, tuple[int, int]] = {}
-        # The groups that have rows in `settled`; the groups that have rows in `counted`.
+        # The groups that have rows in the table `settled`, and the groups that have rows in the table `counted`.
         self._with_settled: set[int] = set()
         self._with_counted: set[int] = set()
         self._removed = RemovedRows()

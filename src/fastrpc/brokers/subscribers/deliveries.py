@@ -42,7 +42,7 @@ class Settling(Protocol):
     def refused(
         self, message: Message[Any], status: int, text: str, pushback_ms: int, is_faulty: bool
     ) -> None:
-        """Settle a message whose call was not started. If `is_faulty`, it never can be."""
+        """Settle a message whose call was not started. `is_faulty` means that it can never be started."""
 
     def left(self, message: Message[Any] | None) -> None:
         """Handle the end of a call whose message is not settled. None: the message is no longer known."""
@@ -57,7 +57,7 @@ class _Started(msgspec.Struct, eq=False):
     #: The failure of a call whose handler continues in a thread after the deadline.
     failure: Failure | None = None
 
-    #: True once the handler has started in its thread; true once it has returned.
+    #: `has_begun`: the handler has started in its thread. `has_returned`: it has returned.
     has_begun: bool = False
     has_returned: bool = False
 

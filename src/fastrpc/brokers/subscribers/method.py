@@ -65,7 +65,7 @@ class SubscribedMethod:
         self._function = getattr(cls, attribute)
         self._signature = read_signature(self._function)
         self._parameter = self._signature.received()[0]
-        #: The type of values; whether the handler has a parameter `Message` instead of the value.
+        #: `type`: the type of values. `takes_message`: the handler has a parameter `Message` instead of the value.
         self.type, self.takes_message = self._kinds(cls)
         self._options = (cls, names, attribute)
 

@@ -28,7 +28,7 @@ __all__ = ["Subscriber"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The reason of a dead letter after its last allowed delivery; the reason for a message beyond a limit of the server.
+#: Reasons of dead letters: the last allowed delivery has failed; the message exceeds a limit of the server.
 EXHAUSTED: Final = "deliveries"
 TOO_LARGE: Final = "the message is over a limit of the server"
 
@@ -74,7 +74,7 @@ class Subscriber:
         self._pause: Callable[[], float] | None = None
         # The growing pauses before subscribing again; reset when a message arrives.
         self._renewal = pauses()
-        # Messages that are handled and wait for their acks; the number of ack requests without an answer.
+        # `_handled`: messages that are handled and not acknowledged yet. `_acks`: ack requests without an answer.
         self._handled: list[Message[Any]] = []
         self._acks = 0
         # True while the messages of a batch are being started: handlers that return during this are acknowledged at its
@@ -84,7 +84,7 @@ class Subscriber:
             lambda _, text: logger.warning("%s", text), lambda: asyncio.get_running_loop().time()
         )
         self._task: asyncio.Task[None] | None = None
-        # Tasks that settle messages; refused messages that wait before they are handed back.
+        # `_settling`: tasks that settle messages. `_holding`: refused messages that wait before they are handed back.
         self._settling: set[asyncio.Task[None]] = set()
         self._holding: dict[Message[Any], asyncio.TimerHandle] = {}
         self._waiter: asyncio.Future[None] | None = None

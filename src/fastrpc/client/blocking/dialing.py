@@ -30,7 +30,7 @@ class Dialer:
     def __init__(
         self, target: Target, config: ClientConfig, settings: WireSettings, reentry: ReentryGuard
     ) -> None:
-        #: The time for which a reading thread polls. It is shorter than the setting where polling cannot help.
+        #: The time for which a reading thread polls: the setting, or less if polling cannot help on this machine.
         self.spin_microseconds = 0
         #: Credentials that connections show to servers.
         self.credentials: ClientCredentials | None = None

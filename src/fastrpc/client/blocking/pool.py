@@ -290,7 +290,8 @@ class SyncPool(SyncEndpoints):
     ) -> tuple[float | None, float | None]:
         """Return the extra time limit of a dial, and the instant from which its failure counts only for this call.
 
-        A dial may be cut off at half of its call's time. Other calls with keys may still wait for this endpoint.
+        A dial may be cut off at half of its call's time. This proves nothing about the endpoint, for which other calls
+        with keys may still wait.
         """
         spare = seconds_until(key_ends) if connection is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys

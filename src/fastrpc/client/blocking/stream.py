@@ -41,7 +41,7 @@ class SyncStreamStarter(Protocol):
         """Return once an attempt is in progress, or raise the error that prevents it."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Make another attempt after a failed one; return whether the new attempt got a sign of the server."""
+        """Make another attempt after a failed one; return whether the server sent metadata or a message for it."""
 
 
 class Interception(Protocol):

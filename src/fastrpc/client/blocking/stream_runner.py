@@ -1,9 +1,9 @@
 """The run of a stream of a `SyncClient` from its first attempt to its end.
 
-The thread that begins a stream sends the first attempt and does not wait for a sign of the server. If that attempt
-fails before any sign, the receiving thread makes the next attempts, by the fail mode, and waits for a sign of each. A
-stream that sends is attempted once. Interceptors surround the whole stream: while the stream is used they are suspended
-in `proceed`, and they continue in the thread that detects its end.
+The thread that begins a stream sends the first attempt and does not wait for a sign of the server: the initial metadata
+or a message. If that attempt fails before a sign arrives, the receiving thread makes the next attempts, by the fail
+mode, and waits for a sign after each. A stream that sends is attempted once. Interceptors surround the whole stream:
+while the stream is used they are suspended in `proceed`, and they continue in the thread that detects its end.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         return answer_of(call)
 
     def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
-        """Make another attempt after one failed with `error`; return whether it got a sign of the server."""
+        """Make another attempt after one failed with `error`; return whether it received a sign of the server."""
         if not self._goes_on(stream, error):
             return False
         self._attempt(stream, error)

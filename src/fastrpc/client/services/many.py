@@ -126,8 +126,8 @@ class ManyServices(_CallVerbs, Generic[C]):
     def _call_of(self, method: Any) -> Callable[..., Any]:
         client = self._client_of(method)
         call: Callable[..., Any] = client.call
-        # Only the verb of the services themselves is cached, not the verb of a view. The key is no method of an
-        # instance, which would stay alive.
+        # Only the verb of the services themselves is cached, not the verb of a view. A method of an instance is not
+        # used as a key, since it would keep the instance alive.
         if self._origin is None and not hasattr(method, "__self__"):
             self._calls[method] = call
             if self._client_of(method) is not client:

@@ -38,7 +38,7 @@ __all__ = [
     "unit_of",
 ]
 
-#: Rows of a page; characters of a text; characters of a text in a table with too many bytes, and that number of bytes.
+#: Rows of a page, and characters of a text. In a table of more than TABLE_BYTES a text has only SHORT_TEXT characters.
 ROWS: Final = 200
 TEXT: Final = 120
 SHORT_TEXT: Final = 24
@@ -54,7 +54,8 @@ LINE_POINTS: Final = 20
 RATE_SECONDS: Final = 60.0
 PERCENTILE_SECONDS: Final = 300.0
 
-#: Most events of a view; nodes of a tree, where 100 characters count as one more; characters of a value in it.
+#: Most events of a view. MOST_NODES: most nodes of a tree; each 100 characters count as one more node. VALUE_TEXT: most
+#: characters of a value in a tree.
 EVENTS: Final = 50
 MOST_NODES: Final = 1_000
 VALUE_TEXT: Final = 2_000

@@ -78,7 +78,7 @@ class KeyNode:
 
     is_directory: bool = False
 
-    #: The expiration in nanoseconds since 1970, `NEVER`, or None for a permanent node; the seconds left, rounded up.
+    #: The expiration in nanoseconds since 1970, `NEVER`, or None for a permanent node. `seconds_left` is rounded up.
     expires: int | None = None
     seconds_left: int = 0
 

@@ -22,7 +22,7 @@ __all__ = ["ANSWER_SECONDS", "ServiceLookup", "call_errors"]
 #: Seconds for an answer, in addition to the wait of a watch.
 ANSWER_SECONDS = 2.0
 
-#: Most bytes of records per page; the timeout for all pages of a list, in seconds.
+#: Most bytes of records per page. PAGES_SECONDS: the timeout for all pages of a list.
 PAGE_BYTES = 1024 * 1024
 PAGES_SECONDS = 10.0
 
@@ -49,7 +49,7 @@ class ServiceLookup:
         self.cursor = ""
         self._entries: list[Entry] = []
         self._decoded = DecodedRecords(lambda _, record: _entry(record))
-        # The stream of changes; the seconds after which the server reports that nothing has changed.
+        # The stream of changes. After `_stream_wait` seconds without a change the server reports that there is none.
         self._stream: SyncStream[Any, ServiceList] | None = None
         self._stream_wait = 0.0
         self._has_streams = True

@@ -29,7 +29,8 @@ class RegistryServer(HostedServer):
             both.
 
     Raises:
-        ConfigError: the address is neither TCP nor TLS, there is a policy without `authenticate`, or it is invalid.
+        ConfigError: the address is neither TCP nor TLS, there is a policy without `authenticate`, or an argument is
+            invalid.
     """
 
     _scheme = "registry"

@@ -220,7 +220,7 @@ class ConsulKeys:
         return found is not None
 
     def _done(self, operations: list[dict[str, Any]], *, stale: bool = False) -> _Outcome:
-        """Execute all operations, or none; then the outcome has errors. `stale` is only for reads."""
+        """Execute all operations or none; if none, the outcome has errors. `stale` is only for reads."""
         from consul.callback import CB
 
         def answer(response: Any) -> Any:

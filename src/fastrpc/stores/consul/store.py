@@ -125,7 +125,7 @@ class ConsulStore:
 
     def watch(self, watched: str, *, after: int | None = None) -> AsyncGenerator[ItemChange, None]:
         check_watched(watched)
-        # Start immediately: with later writes it would be unknown which changes came after the revision.
+        # Start now: once there are later writes, it may be unknown which changes came after the revision.
         beginning = self._threads.begin(self._begun(watched, after))
 
         async def changes() -> AsyncGenerator[ItemChange, None]:

@@ -70,7 +70,7 @@ class ItemLeases:
 
     @contextlib.contextmanager
     def writing(self, name: str, key: str, value: str, *, creates: bool) -> Iterator[None]:
-        """Bind the item that the block writes to a lease, even if the write only may have arrived.
+        """Bind the item that the block writes to a lease, even if it is unknown whether the write has arrived.
 
         If the write has certainly failed, the lease is restored.
         """

@@ -118,7 +118,7 @@ class Commits(Generic[Change, Kept]):
         self._fail = fail
         self._complete = complete
         self._thread = JournalThread(name)
-        # Changes that are in no commit yet; the latest commit that is due or in progress.
+        # `_pending`: changes that are in no commit yet. `_commit`: the latest commit that is due or in progress.
         self._pending: list[Change] = []
         self._commit: _Commit | None = None
         # Bytes of all changes that are not committed yet.

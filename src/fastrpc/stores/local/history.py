@@ -178,7 +178,7 @@ class History:
     def _give_up(self, waiters: Sequence[_Waiter]) -> None:
         for changed in waiters:
             if not changed.done():
-                # Use the latest revision: a change before the task continues, in a later iteration, follows it.
+                # Use the latest revision: changes that are made before the task continues have later revisions.
                 changed.set_result((self.latest, False))
 
     def end(self) -> None:
