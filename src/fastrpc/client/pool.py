@@ -39,8 +39,8 @@ __all__ = ["ConnectionPool", "Home"]
 #: The number of subchannels above which visiting all of them takes noticeable time.
 MANY_LINKS = 64
 
-#: With more subchannels a pause follows each announcement of a change: this multiple of the announcement's duration, at
-#: most LONGEST_PAUSE seconds.
+#: With more than MANY_LINKS subchannels a pause follows each announcement of a change: this multiple of the duration of
+#: the announcement, at most LONGEST_PAUSE seconds.
 TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 
@@ -442,7 +442,7 @@ class ConnectionPool:
         return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
-        """Return this client's record of an endpoint, which it may share with other services."""
+        """Return this client's record of an endpoint, whose connections it may share with other services."""
         subchannel = self._plan.find(endpoint.address)
         return endpoint if subchannel is None else subchannel.endpoint
 

@@ -7,8 +7,8 @@ A server that did not start the call may send `retry_after`. It is obeyed even i
 the next attempt follows immediately, so restarts of servers cost no time.
 
 If a call passes several tiers of servers, only the tier next to a failure retries (`inside_retry`). When all of three
-tiers retried, each with its own budget, one call at the top became 1.78 calls at the bottom. Now it becomes 1.21, the
-limit of the last tier's budget. A handler that wants its callers to retry raises its own error.
+tiers retried, each with its own budget, one call at the top became 1.78 calls at the bottom. With this rule it becomes
+at most 1.21, the limit of the last tier's budget. A handler that wants its callers to retry raises its own error.
 """
 
 import random

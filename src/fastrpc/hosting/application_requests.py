@@ -160,7 +160,7 @@ class _Body:
         is_newer, is_chunked = version > "1.1", b"transfer-encoding" in fields
         head = request_head(self._scope, verb, _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # In HTTP/2 a body needs neither of these fields. A Content-Type announces a body, except with GET. Otherwise
+            # In HTTP/2 a body needs none of these fields. A Content-Type announces a body, except with GET. Otherwise
             # the first part shows whether there is a body: a route without one refuses even an empty chunked body.
             is_chunked = is_newer and b"content-type" in fields and verb not in {"GET", "HEAD"}
             if not is_chunked and (is_newer or b"expect" not in fields):

@@ -283,7 +283,7 @@ class Log:
         self.last = self.visible
 
     def _place(self, sequence: int) -> int:
-        """Return the row of a kept message; -1 if it is not kept."""
+        """Return the row of a message; -1 if the message is not kept."""
         numbers, head = self._numbers, self._head
         if head >= len(numbers):
             return -1

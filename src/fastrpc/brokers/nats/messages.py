@@ -67,7 +67,8 @@ def headers_of(message: OutgoingMessage, *, id: str | None = None) -> dict[str, 
     """Return the headers of a message.
 
     Args:
-        id: the id of a delayed message. It is needed because JetStream removes its own headers when it delivers.
+        id: the id of a delayed message, for a header of fastrpc: JetStream removes its own headers, such as
+            `Nats-Msg-Id`, when the delay is over.
     """
     found = dict(message.headers)
     if (given := message.id) is not None:

@@ -123,7 +123,7 @@ class SyncAttempting(BaseAttempting):
 
 
 class _Choice:
-    """The pick of an attempt that needs a connection. The pool asks for it under its lock, again after each change."""
+    """The pick of an attempt that needs a connection. The pool, with its lock held, requests it after each change."""
 
     def __init__(self, attempting: SyncAttempting, pinned: Address | None, pick: Pick | None) -> None:
         self._attempting = attempting

@@ -105,7 +105,7 @@ class SyncEndpoints:
         return self._follower is not None and self._follower.is_open
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
-        """Return this client's record of an endpoint, which it may share with other services."""
+        """Return this client's record of an endpoint, whose connections it may share with other services."""
         subchannel = self._plan.find(endpoint.address)
         return endpoint if subchannel is None else subchannel.endpoint
 

@@ -73,8 +73,8 @@ class SyncPool(SyncEndpoints):
         #: A function that gets the connections (a list for each endpoint), and the instant from which calls ask the
         #: pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
-        #: A function that gets the highest number of connections to an endpoint. While there are fewer, calls ask the
-        #: pool once all are crowded.
+        #: A function that gets the highest `asks_below` of all endpoints. While there are fewer connections, calls ask
+        #: the pool once all are crowded.
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
         self._turn = 0

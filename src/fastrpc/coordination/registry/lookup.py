@@ -49,7 +49,7 @@ class ServiceLookup:
         self.cursor = ""
         self._entries: list[Entry] = []
         self._decoded = DecodedRecords(lambda _, record: _entry(record))
-        # The stream of changes. After `_stream_wait` seconds without a change the server reports that there is none.
+        # The stream of changes. After `_stream_wait` seconds without a change the server reports that nothing changed.
         self._stream: SyncStream[Any, ServiceList] | None = None
         self._stream_wait = 0.0
         self._has_streams = True

@@ -23,7 +23,7 @@ class ServicesLookup:
         self._lookups: dict[str, ServiceLookup] = {}
         # The services whose lists must be read again.
         self._again: set[str] = set()
-        # The stream of changes. After `_stream_wait` seconds without a change the server reports that there is none.
+        # The stream of changes. After `_stream_wait` seconds without a change the server reports that nothing changed.
         self._stream: SyncStream[Any, dict[str, ServiceList]] | None = None
         self._stream_wait = 0.0
         # Held while `interrupt` closes the stream of a wait.
