@@ -93,7 +93,7 @@ class RunSettings:
     max_calls: int | None = None
     log_format: LogFormat = "text"
     otel: bool = False
-    #: The path of the control socket; and whether to take over from the program that serves this socket.
+    #: The path of the control socket. `takeover`: whether to take over from the program that serves this socket.
     control: str | None = None
     takeover: bool = False
     registry: tuple[str, ...] = ()

@@ -39,11 +39,11 @@ class DialPauses:
         self._delays, self._after_refusals = Delays(backoff, uniform), Delays(backoff, uniform)
         # Whether the next call ends the pause, because no call asked for the dial before the pause.
         self._is_skippable = False
-        # Whether a call was made since the last dial failed; whether a call restarted the pauses since the server
-        # answered.
+        # `_is_asked`: a call was made since the last dial failed. `_has_restarted`: a call restarted the pauses since
+        # the server answered.
         self._is_asked = self._has_restarted = False
-        # The length of the current pause; and, if a call replaced a dial by an earlier one, the instant at which the
-        # dial was due, else 0.
+        # `_pause`: the length of the current pause. `_replaced`: if a call replaced a dial by an earlier one, the
+        # instant at which the replaced dial was due, else 0.
         self._pause = self._replaced = 0.0
         #: Whether a call asked for the current connection, or was sent on it.
         self.is_called = False

@@ -102,7 +102,7 @@ class EndpointPlan:
         self._first = backoff.first
         #: Whether calls wait for the next dial, which a pause defers although no dial failed.
         self.is_awaited = False
-        # How many connections in a row the server replaced early, and the instant of the last one.
+        # How many connections in a row the server replaced early, and the instant at which it replaced the last one.
         self._replacements, self._replaced_at = 0, -math.inf
         self._pauses = DialPauses(backoff, uniform)
 

@@ -88,7 +88,7 @@ class ConnectionPlan(Generic[E]):
         self.wanted: list[E] = []
         self._warm = warm
         self._make = make
-        # The wanted subchannels while all endpoints are healthy, and the list from which they were chosen.
+        # `_usual`: the wanted subchannels while all endpoints are healthy. `_narrowed`: the list that they came from.
         self._usual: list[E] = []
         self._narrowed: list[E] | None = None
         self._gone: list[E] = []

@@ -42,7 +42,7 @@ HELD_SECONDS: Final = 7.0
 #: waits.
 TURN_SECONDS: Final = 40.0
 
-#: The console's own statuses for an act: not sent; sent, without a complete answer.
+#: The console's own statuses for an act. NOT_SENT: it was not sent. UNANSWERED: it was sent, without a complete answer.
 NOT_SENT: Final = 0
 UNANSWERED: Final = 504
 

@@ -112,7 +112,7 @@ class FleetServer:
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0
-        # Whether the next figures have to be complete; whether a method without counts may have old calls.
+        # `_is_cut`: the next figures have to be complete. `_lacks_methods`: a method without counts may have old calls.
         self._is_cut = self._lacks_methods = False
         #: Instants of the fleet's clock: the last figures and the last poll.
         self.read_at: float | None = None

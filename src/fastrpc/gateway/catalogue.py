@@ -67,8 +67,8 @@ class Catalogue:
         self._contracts = contracts
         self._places = places_of(urls, dial, config)
         self._known: set[str] = set()
-        #: Whether the registry has listed its services, or never will; and the listed services that no server has
-        #: described yet.
+        #: Whether the registry has listed its services, or never will. `_awaited`: the listed services that no server
+        #: has described yet.
         self._is_listed = False
         self._awaited: set[str] = set()
         #: Whether the server has started. Services that are found later are logged, as the report of the start does not

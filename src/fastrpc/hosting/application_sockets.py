@@ -25,7 +25,7 @@ _LENGTHS: Final = {126: 2, 127: 8}
 #: A mask that changes no byte, as the frames are never sent over a network.
 _MASK: Final = bytes(4)
 
-#: The code for a close frame without a code; the code of a refusal: policy violation (RFC 6455, section 7.4.1).
+#: Close codes of RFC 6455, section 7.4.1. _NO_CODE: the frame had no code. _POLICY_VIOLATION: the code of a refusal.
 _NO_CODE: Final = 1005
 _POLICY_VIOLATION: Final = 1008
 

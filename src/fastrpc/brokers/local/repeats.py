@@ -45,7 +45,7 @@ class RecentTopic(Protocol):
     @property
     def name(self) -> str: ...
 
-    #: The number of the latest message from before the broker's start, and the instant of the start.
+    #: `restored`: the number of the latest message from before the broker's start. `restored_at`: when it started.
     restored: int
     restored_at: float
 
@@ -60,7 +60,7 @@ class KnownIds(msgspec.Struct):
     last: int
     used_at: float
 
-    #: The numbers of messages whose ids have to be read; the first and the last number that are known afterwards.
+    #: The numbers of messages whose ids have to be read, then the first and the last number that are known afterwards.
     unread: tuple[Sequence[int], int, int] | None = None
     numbers: dict[str, int] = msgspec.field(default_factory=dict)
 

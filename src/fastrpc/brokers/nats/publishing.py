@@ -36,7 +36,7 @@ _DUPLICATE: Final = 10201
 #: Bytes that are reserved for the headers of a dead letter and its replay, so that each message can become one.
 _RESERVED_BYTES: Final = 10 * 1024
 
-#: Seconds for which a measured difference of clocks is used; also the smallest jump of a clock that is detected.
+#: Seconds for which a measured difference of clocks is used. _JUMP_SECONDS: the smallest detected jump of a clock.
 _CLOCK_SECONDS: Final = 60.0
 _JUMP_SECONDS: Final = 0.05
 

@@ -27,7 +27,7 @@ _IS_THERE: Final = 10058
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 9e9
 
-#: The number of checks for an overlapping stream that was created at the same time; seconds between two checks.
+#: The number of checks for an overlapping stream that was created at the same time, _LOOK_SECONDS apart.
 _LOOKS: Final = 20
 _LOOK_SECONDS: Final = 0.05
 

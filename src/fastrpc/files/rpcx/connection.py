@@ -43,7 +43,7 @@ PROTOCOL = "rpcx-files"
 #: Most bytes that wait for the disk, or for the network.
 HELD_BYTES = 512 * 1024
 
-#: Seconds within which a token has to arrive; seconds without a byte after which a transfer fails.
+#: Seconds within which a token has to arrive. After SILENCE_SECONDS without a byte a transfer fails.
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 
@@ -57,7 +57,7 @@ _TIMEOUTS: Final = Timeouts(handshake=TOKEN_SECONDS, idle=None, drain=None, ling
 #: Usually the handler ends first.
 _KEEPALIVE: Final = Keepalive(interval=None, timeout=2 * SILENCE_SECONDS + 5)
 
-#: Values of SO_LINGER: on close, reset the connection; on close, send the remaining output, then FIN.
+#: Values of SO_LINGER, which decide what a close does. _RESETS: reset the connection. _ENDS: send the rest, then FIN.
 _RESETS: Final = struct.pack("ii", 1, 0)
 _ENDS: Final = struct.pack("ii", 0, 0)
 
