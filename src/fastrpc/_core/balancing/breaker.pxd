@@ -67,7 +67,7 @@ cdef class EndpointBreaker:
         uint64_t _until_ns
         int _times
 
-        # While half open: probes in flight, and successful probes.
+        # While half open: `_under_way` is the number of probes in flight, `_succeeded` the number of successful probes.
         int64_t _under_way
         int64_t _succeeded
 

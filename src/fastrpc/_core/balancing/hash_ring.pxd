@@ -18,7 +18,8 @@ cdef struct Node:
     uint32_t points
     uint32_t weight
 
-    # Calls in flight; whether the next search skips the node; whether all searches skip it, because it is shut.
+    # `load`: calls in flight; `is_avoided`: whether the next search skips the node; `is_shut`: whether all searches
+    # skip it, because it is shut.
     int64_t load
     bint is_avoided
     bint is_shut
@@ -32,7 +33,8 @@ cdef struct Point:
 @cython.final
 cdef class HashRing:
     cdef:
-        # Node number -> name and Node; a free number has the name None. Numbers are reused.
+        # `_names` and `_nodes`: the name and the Node of each node number; a free number, listed in `_free`, has the
+        # name None and is reused.
         list _names
         Node* _nodes
         list _free

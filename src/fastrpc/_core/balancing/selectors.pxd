@@ -31,19 +31,21 @@ cdef class EndpointState:
         # Whether the endpoint only counts as leaving because it was never tried.
         bint is_untried
 
-        # LeastLoaded: seconds of an attempt, as a peak-sensitive average, and the instant of its last update.
+        # LeastLoaded: `seconds` is the time of an attempt, as a peak-sensitive average; `observed_ns`: the instant of
+        # its last update.
         double seconds
         uint64_t observed_ns
 
         # SmoothWeighted: its current weight as of the last change of the endpoints.
         int64_t current
 
-        # ConsistentHash: the node's number on the ring; -1: none. JumpHash: the hash of the name.
+        # `node`: for ConsistentHash, the node's number on the ring, -1: none. `identity`: for JumpHash, the hash of the
+        # name.
         Py_ssize_t node
         uint64_t identity
 
-        # Whether calls may use the endpoint; whether the current search skips it. Key selectors: whether all searches
-        # skip it.
+        # `is_listed`: whether calls may use the endpoint; `is_tried`: whether the current search skips it; `is_shut`:
+        # for key selectors, whether all searches skip it.
         bint is_listed
         bint is_tried
         bint is_shut
@@ -68,11 +70,11 @@ cdef class BaseSelector:
         # Functions that narrow the endpoints.
         readonly tuple filters
 
-        # State of xorshift64*; never 0. Whether it stems from a given seed.
+        # `_random`: the state of xorshift64*, never 0; `_is_seeded`: whether it stems from a given seed.
         uint64_t _random
         bint _is_seeded
 
-        # The arguments of the selector's constructor; whether a client uses the selector.
+        # `_made`: the arguments of the selector's constructor; `_is_claimed`: whether a client uses the selector.
         tuple _made
         bint _is_claimed
 
@@ -102,11 +104,12 @@ cdef class RandomSelector(BaseSelector):
 
 cdef class RoundRobinSelector(BaseSelector):
     cdef:
-        # The index of the next endpoint, and the number of picks since the last change.
+        # `_turn`: the index of the next endpoint; `_picks`: the number of picks since the last change.
         uint32_t _turn
         uint32_t _picks
 
-        # The endpoints since the last change; the endpoints at the last pick, and the next index then.
+        # `_listed`: the endpoints since the last change; `_order`: the endpoints at the last pick; `_next_turn`: the
+        # next index then.
         list _listed
         list _order
         uint32_t _next_turn
@@ -114,8 +117,9 @@ cdef class RoundRobinSelector(BaseSelector):
 
 cdef class SmoothWeightedSelector(BaseSelector):
     cdef:
-        # The endpoints; for each its weight and the algorithm's current weight, at the start of the cycle and after its
-        # known part. Without a pick since the last change there is nothing to save.
+        # `_order`: the endpoints. For each: its weight, and the algorithm's current weight at the start of the cycle
+        # (`_start`) and after the known part of the cycle (`_current`). If there was no pick since the last change
+        # (`_has_picked`), there is nothing to save.
         list _order
         bint _has_picked
         int64_t* _weights
@@ -136,7 +140,8 @@ cdef class SmoothWeightedSelector(BaseSelector):
 
 cdef class LeastLoadedSelector(BaseSelector):
     cdef:
-        # Seconds in which an old observation loses 63 % of its weight; the average of all endpoints.
+        # `decay`: the seconds in which an old observation loses 63 % of its weight; `_mean_seconds`: the average of all
+        # endpoints.
         readonly double decay
         double _mean_seconds
         object _clock
@@ -151,7 +156,8 @@ cdef class LeastLoadedSelector(BaseSelector):
 @cython.final
 cdef class UserSelector(BaseSelector):
     cdef:
-        # The program's selector; a function that is called with the exceptions that its `observe` raises.
+        # `selector`: the program's selector; `_on_failure`: a function that is called with the exceptions that its
+        # `observe` raises.
         readonly object selector
         object _on_failure
 

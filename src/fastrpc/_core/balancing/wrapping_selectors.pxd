@@ -6,16 +6,17 @@ from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 
 
 cdef struct Binding:
-    # The hash of its key; the number of its endpoint.
+    # `hash`: the hash of the binding's key; `place`: the number of its endpoint.
     uint64_t hash
     uint32_t place
 
-    # The ticks (`TICK_NS`) of its last use, and of the first call that used another endpoint; 0: no call used another
-    # one.
+    # `used`: the tick (`TICK_NS`) of the last use; `away`: the tick of the first call that used another endpoint, 0: no
+    # call did.
     uint32_t used
     uint32_t away
 
-    # The next binding in the bucket; the neighbours in the list by last use, latest first. NOWHERE ends each list.
+    # `after`: the next binding in the bucket; `newer` and `older`: the neighbours in the list by last use, latest
+    # first. NOWHERE ends each list.
     uint32_t after
     uint32_t newer
     uint32_t older
@@ -65,12 +66,14 @@ cdef class StickySelector(WrappingSelector):
         uint64_t _began_ns
         object _clock
 
-        # The hash and former `away` of the binding, if the last pick reset its `away`; else the second is 0.
+        # If the last pick reset the `away` of a binding: the hash of that binding and its former `away`; else
+        # `_reset_away` is 0.
         uint64_t _reset_hash
         uint32_t _reset_away
 
-        # Name -> number of an endpoint; by number: the EndpointState (None after its removal), the number of its
-        # bindings, its name. Numbers without endpoint and bindings are spare.
+        # `_numbers`: name -> number of an endpoint. By number: `_places` has its EndpointState (None after its
+        # removal), `_counts` the number of its bindings, `_names` its name. `_spare`: numbers without endpoint and
+        # bindings.
         dict _numbers
         list _places
         list _counts

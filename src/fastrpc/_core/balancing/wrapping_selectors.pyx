@@ -40,7 +40,8 @@ cdef uint64_t TICK_NS = 62_500_000
 cdef uint32_t AWAY_TICKS = 160
 
 # Endpoints whose attempts take at most SLOWER times as long, plus SLOWER_SECONDS, count as equally loaded: first
-# attempts at equal servers differ by that much. A slower endpoint is in trouble and gets no keys, although it has few.
+# attempts at equal servers differ by that much. A slower endpoint is in trouble and gets no keys, even if it has the
+# fewest.
 cdef double SLOWER = 4.0
 cdef double SLOWER_SECONDS = 0.1
 
@@ -165,7 +166,7 @@ cdef class BindingTable:
         self._buckets, self._mask, self._capacity = fresh, buckets - 1, capacity
         for number in range(buckets):
             fresh[number] = NOWHERE
-        # Only a table without gaps grows.
+        # The table grows only when all its bindings are in use.
         for number in range(self._count):
             bucket = self._bucket(bindings[number].hash)
             bindings[number].after = bucket[0]
@@ -271,7 +272,7 @@ cdef class StickySelector(WrappingSelector):
             if ticks - binding.away < AWAY_TICKS:
                 return endpoint_state
         endpoint_state = self._levelled(endpoint_state, tried, now)
-        # The search may have run other code, too.
+        # `_levelled` may have run other code, too, so the binding is looked up again.
         binding = self.bindings.find(hash)
         if binding is NULL:
             while self.bindings.size >= self.bindings.most or (

@@ -59,14 +59,15 @@ cdef enum:
     FIRST_BLOCK = 128
     # A block above this is freed once it is empty: one burst must not occupy memory forever.
     KEPT_BLOCK = 65536
-    # Memory for a payload grows with the received bytes, not with the announced size. These are the initial size, and
-    # the growth factor on a connection that has delivered large payloads completely before.
+    # Memory for a payload grows with the received bytes, not with the announced size. FIRST_PIECE is the initial size.
+    # TRUST is the growth factor on a connection that has delivered large payloads completely before.
     FIRST_PIECE = 65536
     TRUST = 16
-    # If memory is short, a block exceeds the received bytes by at most two of this number of equal parts.
+    # If memory is short, a block exceeds the received bytes by at most 2 / TIGHT_PART of their number.
     TIGHT_PART = 8
 
-# Whether memory is short. A block that doubles may be twice as large as the bytes that were counted for it.
+# Whether memory is short. If so, blocks do not double: a doubled block may be twice as large as the bytes counted for
+# it.
 cdef bint is_tight = False
 
 

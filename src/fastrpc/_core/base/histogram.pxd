@@ -99,7 +99,7 @@ cdef class MethodCounters:
 @cython.final
 cdef class Durations:
     cdef:
-        # The number of durations in each bucket, and the sum of all durations.
+        # `_buckets`: the number of durations in each bucket; `_elapsed_ns`: the sum of all durations.
         uint64_t[BUCKETS] _buckets
         uint64_t _elapsed_ns
 
@@ -117,7 +117,7 @@ cdef Durations client_waits
 @cython.final
 cdef class CallTotals:
     cdef:
-        # Started attempts: first attempts and retries; ended attempts by status.
+        # `_calls` and `_retries`: started first attempts, and started retries; `_ended`: ended attempts by status.
         uint64_t _calls
         uint64_t _retries
         uint64_t[STATUSES] _ended

@@ -230,7 +230,7 @@ cdef class Durations:
         self.counted(elapsed_ns)
 
     def snapshot(self):
-        # As above: the numbers are copied first.
+        # Copy the numbers first, since creating Python objects may start a collection, which may end calls.
         cdef uint64_t[BUCKETS] buckets
         cdef double sum_seconds = <double>self._elapsed_ns * NANOSECOND
         memcpy(buckets, self._buckets, sizeof(buckets))

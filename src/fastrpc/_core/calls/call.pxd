@@ -8,7 +8,8 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.growth cimport Growth
 
 cdef enum CallState:
-    # Callee: the highest id seen and the table distinguish "new" and "gone"; see PROTOCOL.md "Calls".
+    # On the callee's side, the highest id seen and the table of calls distinguish "new" and "gone"; see PROTOCOL.md
+    # "Calls".
     STATE_NEW = 0
     STATE_ASSEMBLING = 1
     STATE_OPEN = 2
@@ -126,11 +127,13 @@ cdef class Incoming:
         bytes text
         bytes metadata
 
-        # The payload so far (a buffer.Assembly); the bytes that a stream message has taken from its window.
+        # `assembly`: the payload so far (a buffer.Assembly); `cost`: the bytes that a stream message has taken from its
+        # window.
         object assembly
         Py_ssize_t cost
 
-        # For Session: the payload's size at the last check, and the instant since which it has not grown.
+        # For Session: `seen_size` is the payload's size at the last check, `seen_ns` the instant since which it has not
+        # grown.
         Py_ssize_t seen_size
         uint64_t seen_ns
 
@@ -175,8 +178,8 @@ cdef class Call(Timed):
         uint8_t has_slot
         uint8_t is_probe
 
-        # Whether the first piece of a RESPONSE in pieces was received (own calls) or sent (the peer's calls); whether a
-        # refusal waits for credit.
+        # `answer_begun`: whether the first piece of a RESPONSE in pieces was received (own calls) or sent (the peer's
+        # calls); `refusal_waits`: whether a refusal waits for credit.
         uint8_t answer_begun
         uint8_t refusal_waits
 
@@ -196,7 +199,8 @@ cdef class Call(Timed):
         int64_t send_left
         StreamWindow window
 
-        # A message being received in pieces; the last outgoing message that waits to be sent, or None.
+        # `incoming`: a message being received in pieces; `unsent`: the last outgoing message that waits to be sent, or
+        # None.
         Incoming incoming
         object unsent
 
@@ -208,8 +212,8 @@ cdef class Call(Timed):
         int64_t share
         uint32_t share_turn
 
-        # The number of the attempt. Above 0 it is a retry, and calls that its handler makes are not retried. Whether
-        # this is the block of `fastrpc.timeout`, which is never sent.
+        # `attempt_number`: above 0 the attempt is a retry, and calls that its handler makes are not retried.
+        # `is_block`: whether this is the block of `fastrpc.timeout`, which is never sent.
         uint8_t attempt_number
         uint8_t is_block
 

@@ -19,7 +19,8 @@ cdef class CallLog:
         # The state of the random number generator.
         uint64_t state
 
-        # Another log that is notified of each ended call, or None. Whether calls made inside get a request id.
+        # `beside`: another log that is notified of each ended call, or None. `makes_ids`: whether calls made inside get
+        # a request id.
         public CallLog beside
         public bint makes_ids
 
@@ -55,9 +56,9 @@ cdef class AccessRecords:
         object level
         str source
 
-        # The fields of an ordinary record, without the fields of a call; None before the first record. The thread and
-        # the number of forks for which this template holds; the times when it was made and when `logging` was imported,
-        # in seconds of `time.time()`.
+        # The fields of an ordinary record, without the fields of a call; None before the first record. `thread` and
+        # `forks`: the thread and the number of forks for which this template holds. `made_at` and `imported_at`: when
+        # it was made and when `logging` was imported, in seconds of `time.time()`.
         dict template
         unsigned long thread
         int forks

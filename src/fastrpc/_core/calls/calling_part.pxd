@@ -8,12 +8,12 @@ from fastrpc._core.wire.settings cimport WireSettings
 
 cdef class CallingPart:
     cdef:
-        # The connection (borrowed, NULL after it was freed), and the peer's name in errors.
+        # `owner`: the connection (borrowed, NULL after it was freed); `endpoint`: the peer's name in errors.
         PyObject* owner
         readonly object endpoint
 
-        # The peer's limits and numbers, and whether the peer has announced them: before that they are the protocol's
-        # minimum.
+        # `peer`: the peer's limits and numbers; `is_settled`: whether the peer has announced them: before that they are
+        # the protocol's minimum.
         readonly WireSettings peer
         readonly bint is_settled
 

@@ -12,7 +12,8 @@ from fastrpc._core.io.engine cimport Engine
 @cython.final
 cdef class AwaitedCall(ClientCall):
     cdef:
-        # The phase of the coroutine; the future or coroutine it waits on; the coroutine that does the work on the slow path.
+        # `phase`: the phase of the coroutine; `future`: the future or coroutine it waits on; `inner`: the coroutine
+        # that does the work on the slow path.
         int phase
         object future
         object inner

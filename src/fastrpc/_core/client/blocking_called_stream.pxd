@@ -13,12 +13,13 @@ cdef class BlockingCalledStream(ClientStream):
         Wait _reader_wait
         Wait _sender_wait
 
-        # Whether a thread is receiving; the iterator of messages that this thread sends as well, or None.
+        # `_is_receiving`: whether a thread is receiving; `_source`: the iterator of messages that this thread sends as
+        # well, or None.
         bint _is_receiving
         object _source
 
-        # Whether all messages of the iterable exist already, so that several share one write; the messages of the next
-        # write, or None.
+        # `_is_there`: whether all messages of the iterable exist already, so that several share one write; `_gathered`:
+        # the messages of the next write, or None.
         bint _is_there
         Gathered _gathered
 

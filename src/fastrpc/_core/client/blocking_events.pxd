@@ -10,15 +10,15 @@ cdef class BlockingEvents(StreamEvents):
     # The stream's guard protects all fields but `ended_ns`, `lost_because` and `lost_hint`, which any thread reads under
     # the GIL.
     cdef:
-        # The waits for the server's settings; one-way calls that the system has not taken, each with the wait of its
-        # thread; the waits of streams until all output is sent. The event empties its list; a wait that times out stays
-        # in the list until then.
+        # `ready_waits`: the waits for the server's settings; `hand_overs`: one-way calls that the system has not taken,
+        # each with the wait of its thread; `room_waits`: the waits of streams until all output is sent. The event
+        # empties its list; a wait that times out stays in the list until then.
         list ready_waits
         list hand_overs
         list room_waits
 
-        # The reason for the end of the connection, None while it stands; the hint of its error; the instant of the end, 0
-        # before it.
+        # `lost_because`: the reason for the end of the connection, None while it stands; `lost_hint`: the hint of its
+        # error; `ended_ns`: the instant of the end, 0 before it.
         str lost_because
         object lost_hint
         uint64_t ended_ns

@@ -33,7 +33,8 @@ cdef class BlockingSession:
         # The calls of streams without users. Finalizers append to it without the guard, under the GIL.
         list left_calls
 
-        # The time to spin; the instant at which the session was made; the instant since which it is unused.
+        # `spin_ns`: the time to spin; `made_ns`: the instant at which the session was made; `rests_ns`: the instant
+        # since which it is unused.
         uint64_t spin_ns
         uint64_t made_ns
         uint64_t rests_ns

@@ -7,8 +7,8 @@ from fastrpc._core.client.caller_view cimport ViewState
 
 cdef class BlockingState(ViewState):
     cdef:
-        # The process of the client, as a count of forks; the function that remakes its parts in the child of a fork,
-        # and the thread that runs it.
+        # `fork_generation`: the process of the client, as a count of forks; `remake`: the function that remakes its
+        # parts in the child of a fork; `renewing`: the thread that runs it.
         uint64_t fork_generation
         public object remake
         unsigned long renewing

@@ -36,22 +36,23 @@ cdef class BlockingStream(ByteStream):
         Py_ssize_t system_calls
         object endpoint
 
-        # Whether the stream ended by itself; whether nothing can be written any more.
+        # `is_lost`: whether the stream ended by itself; `is_shut`: whether nothing can be written any more.
         bint is_lost
         bint is_shut
 
-        # The lock of the connection, released during waiting system calls, except briefly in `look`; the thread that
-        # holds it.
+        # `guard`: the lock of the connection, released during waiting system calls, except briefly in `look`; `holder`:
+        # the thread that holds it.
         PyThread_type_lock guard
         unsigned long holder
 
-        # The process of the stream, as a count of forks; whether this process is a forked child and the stream its parent's.
+        # `generation`: the process of the stream, as a count of forks; `is_left_behind`: whether this process is a
+        # forked child and the stream its parent's.
         uint64_t generation
         bint is_left_behind
 
-        # The roles; at most one thread has each. The receiver receives for all threads; then whether it also watches for
-        # room to send, and the end of its wait. The pusher watches only for room to send. Another thread may send without
-        # the guard.
+        # The roles; at most one thread has each. `receiver` receives for all threads; `receiver_pushes`: whether it
+        # also watches for room to send; `receiver_due_ns`: the end of its wait. `pusher` watches only for room to send.
+        # `is_sending`: a thread sends without the guard.
         Wait receiver
         bint receiver_pushes
         uint64_t receiver_due_ns
@@ -60,8 +61,8 @@ cdef class BlockingStream(ByteStream):
         # The sleeping threads, the longest sleeper first.
         dict sleepers
 
-        # The block of received bytes, None while it is empty, and the number of unread bytes in it; whether the last place
-        # given out belongs to a long payload.
+        # `block`: the block of received bytes, None while it is empty; `tail`: the number of unread bytes in it;
+        # `in_body`: whether the last place given out belongs to a long payload.
         ReadBuffer block
         Py_ssize_t tail
         bint in_body

@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 cdef class Wait:
     cdef:
-        # The number of missing events; the instant at which the wait ends.
+        # `missing`: the number of missing events; `deadline_ns`: the instant at which the wait ends.
         Py_ssize_t missing
         uint64_t deadline_ns
         bint was_late

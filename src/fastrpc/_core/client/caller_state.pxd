@@ -13,7 +13,8 @@ cdef class CallerState(ViewState):
         object is_running
         dict future_options
 
-        # Whether calls wait until their output has room; the connections that calls may be sent on.
+        # `bounds_output`: whether calls wait until their output has room; `connections`: the connections that calls may
+        # be sent on.
         public bint bounds_output
         list connections
         Py_ssize_t turn

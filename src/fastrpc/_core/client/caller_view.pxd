@@ -19,25 +19,25 @@ cdef enum:
 
 cdef class ViewState:
     cdef:
-        # `resolve(method, codec)` makes a MethodRoute; {codec name: {method: MethodRoute}} keeps them. `check(options)`
-        # returns the options of a view with names resolved.
+        # `resolve(method, codec)` makes a MethodRoute, which `routes` keeps: {codec name: {method: MethodRoute}}.
+        # `check(options)` returns the options of a view with names resolved.
         object resolve
         dict routes
         public object check
 
-        # The Python part that opens connections; the runner, for calls that need more than an open connection.
+        # `pool`: the Python part that opens connections; `runner`: makes calls that need more than an open connection.
         public object pool
         readonly object runner
 
         # endpoint -> its record in the client's service; None if no other client uses its connections.
         public object record_of
 
-        # Whether all calls need the runner, as with some selectors; the interceptors, whose calls need the runner, too,
-        # or None.
+        # `needs_runner`: whether all calls need the runner, as with some selectors; `chain`: the interceptors, whose
+        # calls need the runner, too, or None.
         public bint needs_runner
         public Chain chain
 
-        # The picker of endpoints if there is a choice, else None; the counter of calls.
+        # `endpoint_set`: the picker of endpoints if there is a choice, else None; `budget`: the counter of calls.
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
@@ -46,7 +46,8 @@ cdef class ViewState:
         public WireNumbers numbers
         public Py_ssize_t compress_above
 
-        # The default timeout in nanoseconds, 0 means none; the most bytes of a decompressed answer.
+        # `default_timeout_ns`: the default timeout in nanoseconds, 0 means none; `message_limit`: the most bytes of a
+        # decompressed answer.
         public uint64_t default_timeout_ns
         public uint64_t message_limit
 
@@ -56,7 +57,7 @@ cdef class ViewState:
         # The default that a view returns to when it removes the option.
         str default_codec
 
-        # The class whose views are reused, or None; the last view.
+        # `kind`: the class whose views are reused, or None; `last_view`: the last view.
         public type kind
         CallerView last_view
 
@@ -83,7 +84,7 @@ cdef class ViewOptions:
         # The text of the address that calls prefer, or None.
         readonly str prefer
 
-        # The routes of the codec; whether one of the options keeps calls off the fast path.
+        # `routes`: the routes of the codec; `needs_runner`: whether one of the options keeps calls off the fast path.
         dict routes
         bint needs_runner
 
@@ -106,7 +107,7 @@ cdef class CallerView:
     cdef:
         bint is_view
 
-        # Whether a user set an attribute on it.
+        # Whether a user set an attribute on this view.
         bint was_written
 
         # The hash key is kept apart from the options, so that a view for each call's key copies no options.

@@ -10,7 +10,8 @@ from fastrpc._core.io.engine cimport PythonEngine
 @cython.final
 cdef class PythonCalls(CallingPart):
     cdef:
-        # The calls in progress, oldest first; the number of calls written so far, and how many of these the stream has.
+        # `_calls`: the calls in progress, oldest first; `_written`: the number of calls written so far; `handed`: how
+        # many of these the stream has.
         dict _calls
         uint64_t _written
         uint64_t handed
@@ -49,8 +50,8 @@ cdef class CallingEngine(PythonEngine):
         # The reason of its close.
         readonly str closed_text
 
-        # The status of the server's verdict on the credential, -1 before the verdict, and its text; whether the server
-        # asks the client to use another connection.
+        # `auth_status`: the status of the server's verdict on the credential, -1 before the verdict; `auth_text`: its
+        # text; `peer_replaces`: whether the server asks the client to use another connection.
         readonly int auth_status
         readonly str auth_text
         readonly bint peer_replaces

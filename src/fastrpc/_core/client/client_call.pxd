@@ -15,7 +15,8 @@ cdef class Streaming:
         # The stream of the call: borrowed, NULL once the stream was freed or the attempt has ended.
         PyObject* stream
 
-        # Whether the stream takes the messages of this attempt; whether it needs no more of the iterable that is sent.
+        # `is_chosen`: whether the stream takes the messages of this attempt; `has_enough`: whether it needs no more of
+        # the iterable that is sent.
         bint is_chosen
         bint has_enough
 

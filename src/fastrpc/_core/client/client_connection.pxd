@@ -23,7 +23,7 @@ cdef class ClientSide(Side):
 @cython.final
 cdef class ClientConnection(Connection):
     cdef:
-        # `side`, typed; the token to present before the first call, or None.
+        # `decisions`: `side`, typed; `credential`: the token to present before the first call, or None.
         ClientSide decisions
         bytes credential
 

@@ -105,9 +105,10 @@ cdef class ClientSide(Side):
         return 0
 
     cdef bint is_leaving(self) noexcept:
-        """Return whether it may close after its last call: the server has sent FINAL, or only this side ends it.
+        """Return whether the connection may close after its last call: the server has sent FINAL, or only this side
+        ends it.
 
-        The session of threads closes their connection.
+        False for a connection of threads, which their session closes.
         """
         cdef ClientConnection connection = self.connection()
         return connection.life.owner is not None and (
@@ -116,7 +117,7 @@ cdef class ClientSide(Side):
 
 
 cdef bint _sent_calls(ClientSide side) noexcept:
-    """Return whether more than probes was sent."""
+    """Return whether a call other than a probe was sent."""
     return side.connection().sender.data_frames_sent > side.connection().liveness.probes
 
 
@@ -218,7 +219,7 @@ cdef class ClientConnection(Connection):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef bint is_ready = self.phase == PHASE_OPEN and self.first_settings_acknowledged
-        # Before the part that serves, which asks the same question.
+        # Asked before `Connection.check`, whose serving part also calls `was_used`.
         cdef bint is_busy = self.life.owner is not None and (self.phase != PHASE_OPEN or self.liveness.was_used())
         cdef uint64_t due = Connection.check(self, now)
         if self.is_closed:

@@ -12,16 +12,18 @@ cdef class ClientStream(StreamChannel):
         # The call that interceptors see. Its attempts have the connection.
         readonly ClientCall origin
 
-        # Whether the program may send, and whether messages or one answer are returned.
+        # `takes_stream`: whether the program may send; `gives_stream`: whether messages or one answer are returned.
         readonly bint takes_stream
         readonly bint gives_stream
 
-        # Whether an attempt is in progress; whether the stream has chosen one; whether a message or HEAD has arrived.
+        # `is_open`: whether an attempt is in progress; `is_chosen`: whether the stream has chosen one; `has_sign`:
+        # whether a message or HEAD has arrived.
         readonly bint is_open
         readonly bint is_chosen
         readonly bint has_sign
 
-        # Whether an iterable is sent, so that the program may not send; whether a sender waits for room or sends.
+        # `is_fed`: whether an iterable is sent, so that the program may not send; `is_sending`: whether a sender waits
+        # for room or sends.
         public bint is_fed
         bint is_sending
 
@@ -50,11 +52,13 @@ cdef Streaming new_streaming(PyObject* stream)
 @cython.final
 cdef class Gathered:
     cdef:
-        # Payloads, each with the number of its compressor if it has one; the first of them that is not passed on yet.
+        # `messages`: payloads, each with the number of its compressor if it has one; `next`: the first of them that is
+        # not passed on yet.
         list messages
         Py_ssize_t next
 
-        # The exception if the next message cannot be encoded, or None; whether no message follows.
+        # `failure`: the exception if the next message cannot be encoded, or None; `is_last`: whether no message
+        # follows.
         object failure
         bint is_last
 

@@ -98,7 +98,7 @@ cdef class OwnCalls(NativeCalling):
         return self.session().sender.send_message(call, payload, codec, compressor)
 
     cdef int send_end(self, Call call) except -1:
-        # A call without an id whose REQUEST is not queued either was dropped.
+        # A call that has no id and no queued REQUEST was dropped.
         return self.session().sender.send_end(call) if call.id or call.unsent is not None else 0
 
     cdef bint output_is_full(self, Call call) noexcept:

@@ -18,26 +18,27 @@ cdef enum:
 
 cdef class Exchange:
     cdef:
-        # The engine of its connection, borrowed: code that uses an exchange knows that its connection exists. The rules
-        # of the connection's life.
+        # `link`: the engine of the connection, borrowed: code that uses an exchange knows that the connection exists.
+        # `life`: the rules of the connection's life.
         PyObject* link
         ConnectionLife life
 
         # Where the application keeps its pointer to this object, NULL: it has none. Cleared when this object is freed.
         PyObject** known_at
 
-        # Is told of each request (`fastrpc.server.watching`); None in most servers.
+        # The object that is notified of each request (`fastrpc.server.watching`); None in most servers.
         object watch
 
         # The request that is received or answered; None between two.
         RequestHead head
 
-        # Whether the request is with the application, and whether its response has begun in parts, or is a tunnel.
+        # `is_answering`: whether the request is with the application; `has_begun`: whether its response has begun in
+        # parts, or is a tunnel.
         bint is_answering
         bint has_begun
 
-        # Whether more of the body is to come; whether the application has yet to admit it, takes it in parts, and holds
-        # the parts at present.
+        # `has_rest`: whether more of the body is to come. Whether the application has still to admit it
+        # (`is_deciding`), reads it in parts (`takes_parts`), and holds the parts back at present (`is_body_held`).
         bint has_rest
         bint is_deciding
         bint takes_parts
@@ -52,7 +53,7 @@ cdef class Exchange:
         # Whether the peer takes no output: nothing more is read then.
         bint is_stuck
 
-        # Whether its connection has one request at a time, and ends where the request ends early, as by HTTP/1.1.
+        # Whether the connection has one request at a time and ends if the request ends early, as in HTTP/1.1.
         bint is_alone
 
         # The instant at which the last answer was complete, or the application held or released a body or a tunnel; 0:
@@ -62,7 +63,7 @@ cdef class Exchange:
     cdef inline Engine engine(self):
         return <Engine>self.link
 
-    # The byte stream of its connection, NULL: it is gone.
+    # The byte stream of the connection; NULL if it is gone.
     cdef inline PyObject* below(self) noexcept:
         return (<Engine>self.link)._stream
 
@@ -103,7 +104,8 @@ cdef class Exchange:
     cdef str count_messages(self)
     cdef int note_refused(self, bint is_faulty) except -1
 
-    # Return the arrival of the request that is read now; a request that waited for an answer has that answer's date.
+    # Return the arrival of the request that is read now. For a request that waited for the answer to an earlier one,
+    # return the date of that answer.
     cdef inline uint64_t date(self) noexcept:
         cdef Engine engine = <Engine>self.link
         return max(engine.came_ns or engine.now, self.rested_ns)

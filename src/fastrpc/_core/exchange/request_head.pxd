@@ -60,7 +60,8 @@ cdef inline bint is_kind(char byte, int kind) noexcept:
 
 
 cdef struct FieldSpan:
-    # The number of fields with one name, and the position of the first one's value in the text of the head.
+    # `count`: the number of fields with one name; `at` and `size`: the place of the first one's value in the text of
+    # the head.
     int32_t count
     int32_t at
     int32_t size

@@ -28,7 +28,7 @@ cdef class GrpcAnswer:
         # The call that it answers; None once the call is over or its answer is dropped.
         ClientCall call
 
-        # The received head, or None; the body of a response that is not gRPC, as far as it is kept.
+        # `head`: the received head, or None; `text`: the body of a response that is not gRPC, as far as it is kept.
         AnswerHead head
         bytes text
 
@@ -50,7 +50,8 @@ cdef class AnsweredConnection(StreamHandler):
         # waited before it; or None.
         Http2Stream unpooled
 
-        # Names of metadata omitted since the last head; whether an omission was logged already.
+        # `left_out`: names of metadata omitted since the last head; `has_told_dropped`: whether an omission was logged
+        # already.
         list left_out
         bint has_told_dropped
 

@@ -24,11 +24,12 @@ cdef class AskingConnection(AnsweredConnection):
         RequestHeads heads
 
         # Returns the seconds for which a token is valid, 0 if the token does not state them; None if the token is never
-        # renewed. The seconds of the first token.
+        # renewed. `valid_seconds`: this number for the first token.
         object validity
         double valid_seconds
 
-        # Calls that wait for a stream; the number of them that were cancelled; whether `_release` is running.
+        # `waiting`: calls that wait for a stream; `dropped`: the number of them that were cancelled; `is_releasing`:
+        # whether `_release` is running.
         PriorityQueue waiting
         Py_ssize_t dropped
         bint is_releasing
@@ -39,8 +40,8 @@ cdef class AskingConnection(AnsweredConnection):
         # How often all output was flushed. A request written before a flush was sent with it.
         uint64_t flushes
 
-        # Whether the server shuts down without an error, so that another replaces it; whether it does not speak HTTP/2;
-        # whether it wants fewer pings.
+        # `peer_replaces`: whether the server shuts down without an error, so that another replaces it; `is_unreadable`:
+        # whether it does not speak HTTP/2; `wants_fewer_pings`: whether it wants fewer pings.
         bint peer_replaces
         bint is_unreadable
         bint wants_fewer_pings

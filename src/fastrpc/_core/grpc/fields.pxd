@@ -80,16 +80,17 @@ cpdef int64_t timeout_ns(bytes value) noexcept
 # Return grpc-timeout for the nanoseconds left, rounded down, at least 1n.
 cpdef bytes timeout_field(int64_t left_ns)
 
-# Return grpc-message for a text; return the text of grpc-message, where malformed escapes stay as they are.
+# Return grpc-message for a text. `message_text` returns the text of grpc-message, where malformed escapes stay as they
+# are.
 cpdef bytes message_field(str text)
 cpdef str message_text(bytes value)
 
-# Encode bytes as the value of a field whose name ends in `-bin`, without padding; decode such a value, padded or not,
-# or return None if it is not base64.
+# Encode bytes as the value of a field whose name ends in `-bin`, without padding. `binary_value` decodes such a value,
+# padded or not, or returns None if it is not base64.
 cpdef bytes binary_field(bytes value)
 cpdef bytes binary_value(bytes field)
 
-# Return the number of a compressor by its name, or `unknown`; return the name by the number, or None.
+# Return the number of a compressor by its name, or `unknown`. `encoding_name` returns the name by the number, or None.
 cdef int encoding_number(bytes name, int unknown) except -1
 cdef bytes encoding_name(int compressor)
 
@@ -99,7 +100,8 @@ cdef int number_of(bytes value, Py_ssize_t digits) noexcept
 # Return the Status of grpc-status, UNKNOWN if it is malformed.
 cpdef int status_of(bytes value) noexcept
 
-# Return the Status for the :status of an answer without grpc-status; return the Status for the code of RST_STREAM.
+# Return the Status for the :status of an answer without grpc-status. `status_of_reset` returns it for the code of
+# RST_STREAM.
 cpdef int status_of_http(bytes value) except -1
 cpdef int status_of_reset(uint32_t code) except -1
 
@@ -114,7 +116,8 @@ cpdef bytes metadata_of_pairs(object pairs, list dropped)
 # be sent as a field. Answers may have `grpc-status-details-bin` in their metadata, as grpcio-status sets it.
 cpdef Py_ssize_t metadata_size(bytes metadata, bint is_of_answer=*) except -1
 
-# Return native metadata as fields (token, name, value); write it as fields. `metadata_size` has checked it.
+# Return native metadata as fields (token, name, value). `put_metadata` writes these fields. `metadata_size` has checked
+# it.
 cpdef list metadata_fields(bytes metadata)
 cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) except -1
 
@@ -122,7 +125,8 @@ cdef int put_metadata(HpackEncoder encoder, WriteBuffer out, bytes metadata) exc
 @cython.final
 cdef class RequestHeads:
     cdef:
-        # The fields before and after :path and content-type; the value of authorization, or None.
+        # `_first` and `_last`: the fields before and after :path and content-type; `_credential`: the value of
+        # authorization, or None.
         tuple _first
         tuple _last
         bytes _credential

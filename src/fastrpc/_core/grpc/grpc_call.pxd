@@ -28,13 +28,13 @@ cdef class GrpcHead:
         # Whether the request is a HEAD, whose answer has no content.
         bint is_head
 
-        # The caller's timeout in the native form (`Call.stated_timeout_us`); whether it is 0, so that the deadline has
-        # passed already.
+        # `timeout_us`: the caller's timeout in the native form (`Call.stated_timeout_us`); `is_late`: whether it is 0,
+        # so that the deadline has passed already.
         readonly uint64_t timeout_us
         readonly bint is_late
 
-        # The compressor of the messages; a bit for each compressor that answers may use; the name of the messages'
-        # compressor if it is unknown.
+        # `compressor`: the compressor of the messages; `accepted`: a bit for each compressor that answers may use;
+        # `encoding`: the name of the messages' compressor if it is unknown.
         readonly uint8_t compressor
         readonly uint8_t accepted
         readonly str encoding
@@ -42,7 +42,7 @@ cdef class GrpcHead:
         # The number of attempts before this one.
         readonly uint8_t attempt
 
-        # The metadata in native form, or None; the names of omitted entries, or None.
+        # `metadata`: the metadata in native form, or None; `dropped`: the names of omitted entries, or None.
         readonly bytes metadata
         list dropped
 
@@ -50,7 +50,8 @@ cdef class GrpcHead:
 # Interpret a header block. Equal blocks give the same object.
 cdef GrpcHead head_of(HeaderBlock block, uint32_t metadata_bytes)
 
-# Make the head of a call by gRPC-Web or Connect; make the head of a request that is refused with an HTTP status.
+# Make the head of a call by gRPC-Web or Connect. `refused_head` makes the head of a request that is refused with an
+# HTTP status.
 cdef GrpcHead new_head(bytes name, bint is_json, int compressor)
 cdef GrpcHead refused_head(int http_status)
 
@@ -58,16 +59,18 @@ cdef enum RequestFault:
     # The faults of a request (`fault_of`). It is refused only after the guards of the gate, so that a caller who may not
     # call a method learns nothing about it.
     FAULT_NONE = 0
-    # The stream ended without a message; it had a second message.
+    # FAULT_NO_MESSAGE: the stream ended without a message. FAULT_MESSAGES: it had a second message.
     FAULT_NO_MESSAGE
     FAULT_MESSAGES
-    # The stream ended inside a message; a prefix has unknown flags.
+    # `FAULT_CUT`: the stream ended inside a message; `FAULT_FLAGS`: a prefix has unknown flags.
     FAULT_CUT
     FAULT_FLAGS
-    # A message is compressed although the head names no compressor; a message is over the limit.
+    # `FAULT_ENCODING`: a message is compressed although the head names no compressor; `FAULT_TOO_LARGE`: a message is
+    # over the limit.
     FAULT_ENCODING
     FAULT_TOO_LARGE
-    # The body of a gRPC-Web request in text form is not base64; the form of the request does not fit its method.
+    # FAULT_TEXT: the body of a gRPC-Web request in text form is not base64. FAULT_FORM: the form of the request does
+    # not fit its method.
     FAULT_TEXT
     FAULT_FORM
 
@@ -113,7 +116,8 @@ cdef class GrpcCall(ServerCall):
         Py_ssize_t waiting_bytes
 
 
-# Return the status and the text for the fault of a call; for the number of a fault and the size of a too large message.
+# Return the status and the text for the fault of a call. `message_fault` returns them for the number of a fault and the
+# size of a too large message.
 cdef tuple fault_of(GrpcCall call, uint64_t message_bytes)
 cpdef tuple message_fault(int fault, str method, Py_ssize_t size, uint64_t limit)
 

@@ -51,11 +51,13 @@ cdef class GrpcWire(Wire):
     """The server's side of one connection."""
 
     cdef:
-        # The gate that all connections share; this connection in the form in which the gate knows it.
+        # `gate`: the gate that all connections share; `connection`: this connection in the form in which the gate knows
+        # it.
         Gate gate
         LinkedConnection connection
 
-        # The connection of HTTP/2, whose handler has the requests; pages, the requests that are no calls, or None.
+        # `http2`: the HTTP/2 connection; `requests`: its handler, which has the requests; `pages`: the requests that
+        # are no calls, or None.
         readonly Http2Connection http2
         GrpcRequests requests
         Http2Pages pages

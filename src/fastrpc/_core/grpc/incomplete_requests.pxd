@@ -13,7 +13,8 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class IncompleteRequests:
     cdef:
-        # The gate; the connection; the object that represents it for the gate, None before a link holds the wire.
+        # `gate`, the HTTP/2 connection, and the object that represents it for the gate (None before a link holds the
+        # wire).
         Gate gate
         Http2Connection http2
         LinkedConnection connection
@@ -49,7 +50,7 @@ cdef class IncompleteRequests:
     # Stop the handler of a call and answer the call with an error, as its caller has broken a rule.
     cdef int end_instead(self, GrpcCall call, int status, str text) except -1
 
-    # Refuse the listed calls, as the server stops; forget them, as the connection is lost.
+    # `end` refuses the listed calls, as the server stops. `forget_all` forgets them, as the connection is lost.
     cdef int end(self, str text) except -1
     cdef int forget_all(self) except -1
 

@@ -203,7 +203,8 @@ cdef bint _may_come(IncompleteRequests incomplete, GrpcCall call, int64_t size, 
     cdef FlowControl flow = incomplete.http2.incoming.flow
     cdef Http2Stream stream = call.http2_stream
     cdef bint has_memory, is_next
-    # Earlier messages may have been taken before a part of it arrived: their credit may be too little to be sent.
+    # The handler may have taken earlier messages before any part of this one arrived; their credit may be too little to
+    # be sent.
     is_awaited = is_awaited or call.stream is not None and (<ServedStream>call.stream).awaits_message()
     is_next = is_awaited or call.stream is not None and (<ServedStream>call.stream).waiting == 0
     if not is_next and call.reader.total + PREFIX_BYTES <= flow.first_receiving + stream.windows.growth.grown:

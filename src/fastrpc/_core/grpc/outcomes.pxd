@@ -45,7 +45,8 @@ cdef class GrpcOutcomes(Flow):
         # Bytes of answers without a stream that wait for a window of the peer.
         int64_t waiting_bytes
 
-    # The outcomes of a call, as `Wire` declares them; an HTTP status for a request that is not a gRPC call.
+    # The outcomes of a call, as `Wire` declares them. `answer_by_http` sends an HTTP status for a request that is not a
+    # gRPC call.
     cdef int answer(self, Call call, bytes payload) except -1
     cdef int fail(self, Call call, Failure failure) except -1
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1

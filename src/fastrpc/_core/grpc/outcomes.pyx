@@ -240,7 +240,7 @@ cdef HeaderTemplate _head_of(GrpcOutcomes outcomes, GrpcCall call):
 
 @cython.nonecheck(False)
 cdef int _ended(GrpcOutcomes outcomes, GrpcCall call, Py_ssize_t size) except -1:
-    """All of an answer was given to the connection."""
+    """Note that the whole answer was given to the connection."""
     call.state = STATE_GONE
     if call.is_incomplete:
         outcomes.incomplete.drop(call)
@@ -305,7 +305,7 @@ cdef int _answer_whole(GrpcOutcomes outcomes, GrpcCall call, tuple answer) excep
     cdef list fields = answer[0]
     cdef bytes content = b"" if (<GrpcHead>call.head).is_head else answer[1]
     call.has_begun = True
-    # The status comes first.
+    # The first field is the status.
     outcomes.lingering.spare_rest(stream, fields[0][2] >= b"400")
     outcomes.http2.send_head(stream, None, fields, not content)
     if content:

@@ -16,8 +16,8 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class GrpcRequests(StreamHandler):
     cdef:
-        # The gate that all connections share; the HTTP/2 connection; once a link holds the wire, the link, borrowed, and
-        # the object that represents the connection for the gate.
+        # `gate`: the gate that all connections share; `http2`: the HTTP/2 connection. Once a link holds the wire:
+        # `link`, borrowed, and `connection`, the object that represents the connection for the gate.
         Gate gate
         Http2Connection http2
         PyObject* link
@@ -32,8 +32,8 @@ cdef class GrpcRequests(StreamHandler):
         # Finds the clients behind trusted proxies (`fastrpc.server.http.forwarded`); None if no proxy is trusted.
         object proxies
 
-        # The HTTP requests that are not calls, None if they are refused; whether gRPC is served. If it is not, its calls
-        # count as such requests.
+        # `pages`: the HTTP requests that are not calls, None if they are refused. `serves_grpc`: whether gRPC is
+        # served; if not, calls by gRPC count as requests that are not calls.
         Http2Pages pages
         bint serves_grpc
 
@@ -44,8 +44,8 @@ cdef class GrpcRequests(StreamHandler):
         # An ended call that can be reused.
         GrpcCall spare
 
-    # For the wire: a link holds the wire; a read is over; the check of an incomplete request's sender has a verdict; the
-    # connection is over.
+    # The wire calls these when a link holds it; when a read is over; when the check of an incomplete request's sender
+    # has a verdict; when the connection is over.
     cdef int join(self, PyObject* link) except -1
     cdef int list_latest(self) except -1
     cdef int sender_known(self, GrpcCall call, int verdict) except -1

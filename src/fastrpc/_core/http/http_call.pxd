@@ -34,8 +34,9 @@ cdef class HttpTerms:
         # The way to answer the request, chosen at its head and replaced when the request becomes a WebSocket.
         Answering answering
 
-        # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, or None. Whether the sender
-        # must be identified first, as a fixed path or an application has no rules of access.
+        # The application at the path (`fastrpc.hosting.mounts`), or None; its `MountedRequest`, or None.
+        # `needs_identity`: whether the sender must be identified first, as a fixed path or an application has no rules
+        # of access.
         object mount
         object mounted
         bint needs_identity
@@ -61,8 +62,8 @@ cdef class HttpTerms:
         # For such a call, the target of its request, if requests are watched (`exchange/request_watch`).
         str part_of
 
-        # The fault of a refused request: its HTTP status (0: no fault), a text, and further fields. Whether it is reported
-        # only after the guards of the gate.
+        # The fault of a refused request: its HTTP status (0: no fault), a text, and further fields. `is_fault_hidden`:
+        # whether the fault is reported only after the guards of the gate.
         readonly int fault_status
         str fault_text
         bytes fault_lines
@@ -94,7 +95,8 @@ cdef class HttpTerms:
         # Whether the body is application/x-www-form-urlencoded.
         bint has_pairs
 
-        # The form of the messages of the answer (`StreamForm`); whether the body is read in parts, as messages or a file.
+        # `form`: the form of the messages of the answer (`StreamForm`); `takes_lines`: whether the body is read in
+        # parts, as messages or a file.
         int form
         bint takes_lines
 

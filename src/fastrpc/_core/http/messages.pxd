@@ -38,7 +38,8 @@ cdef bytes error_part(int form, bytes document)
 # Return the LineKind of a line of a request, and append the JSON in it to `content`. CallError: the line is malformed.
 cdef int open_line(bytes line, list content) except -1
 
-# Write the envelopes of a call by WebSocket: the bytes before and after the value of a message; a whole envelope.
+# Write the envelopes of a call by WebSocket: `before_value` and `behind_value` return the bytes around the value of a
+# message, the other functions a whole envelope.
 cdef bytes before_value(int codec)
 cdef bytes behind_value(int codec)
 

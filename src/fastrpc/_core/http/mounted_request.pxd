@@ -20,10 +20,10 @@ cdef class MountedRequest:
         RequestState _state
         readonly RequestHead head
 
-        # The parts of the body that the application has not received, and the number of their bytes.
+        # `_parts`: the parts of the body that the application has not received; `_held`: the number of their bytes.
         object _parts
         Py_ssize_t _held
-        # Whether the whole body arrived; whether the application has received its end.
+        # `_has_all`: whether the whole body arrived; `_has_told_all`: whether the application has received its end.
         bint _has_all
         bint _has_told_all
 

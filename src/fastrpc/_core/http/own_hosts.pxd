@@ -6,7 +6,8 @@ cimport cython
 @cython.final
 cdef class OwnHosts:
     cdef:
-        # Host names in lower case without a final dot; the suffixes that patterns allow, each with its leading dot.
+        # `_names`: host names in lower case without a final dot; `_ends`: the suffixes that patterns allow, each with
+        # its leading dot.
         frozenset _names
         tuple _ends
 

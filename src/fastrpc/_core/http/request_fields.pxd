@@ -36,7 +36,7 @@ cdef str breaking_key(bytes metadata)
 # Return metadata as text by key, for JSON: bytes become base64.
 cdef dict metadata_texts(bytes metadata)
 
-# Return whether the request has an acceptable id; the id as an entry of metadata, or b"".
+# Return whether the request has an acceptable id. `id_entry` returns the id as an entry of metadata, or b"".
 cdef bint has_plain_id(RequestHead head) noexcept
 cdef bytes id_entry(RequestHead head)
 

@@ -44,8 +44,9 @@ cdef class RequestState(HttpApplication):
         bint has_started
         BodyReading body
 
-        # Judges the senders of long requests that call a method; None before the first. The deadline of a request to a
-        # fixed path or an application while its sender is unknown; 0: no deadline.
+        # `sender_check`: judges the senders of long requests that call a method; None before the first.
+        # `sender_due_ns`: the deadline of a request to a fixed path or an application while its sender is unknown; 0:
+        # no deadline.
         SenderCheck sender_check
         uint64_t sender_due_ns
 
@@ -85,7 +86,7 @@ cdef class RequestState(HttpApplication):
     cdef inline Exchange exchange_of(self, Call call):
         return self.open_exchange() if self.call is call else None
 
-    # Note that the end of a response is sent next; send a whole response.
+    # `end_call` notes that the end of a response is sent next; `conclude` sends a whole response.
     cdef int end_call(self, ServerCall call) except -1
     cdef int conclude(self, Exchange exchange, ServerCall call, int status, bytes lines, bytes content) except -1
 
@@ -98,7 +99,8 @@ cdef class RequestState(HttpApplication):
     # Schedule the next sign of life of a silent stream.
     cdef int await_sign(self, uint64_t now) except -1
 
-    # Add a call that is a part of the request; return whether the request has calls in progress; stop them.
+    # `add_part` adds a call that is a part of the request; `has_calls` returns whether the request has calls in
+    # progress; `leave_calls` stops them.
     cdef int add_part(self, ServerCall part) except -1
     cdef bint has_calls(self) except -1
     cdef int leave_calls(self) except -1

@@ -20,7 +20,7 @@ cdef class RpcxHeaders:
         bytes method
         bytes serialize
 
-        # The codec of both bodies; whether the call is one-way, so that the answer has no body.
+        # `codec`: the codec of both bodies; `is_one_way`: whether the call is one-way, so that the answer has no body.
         uint8_t codec
         bint is_one_way
 
@@ -34,7 +34,7 @@ cdef class RpcxHeaders:
     # Return the method's full name, empty if no method can have such a name.
     cdef bytes full_name(self)
 
-    # Return the fields of an answer; return the fields of an answer with a failure.
+    # Return the fields of an answer. `failure_lines` returns them for an answer with a failure.
     cdef bytes answer_lines(self, bytes metadata)
     cdef bytes failure_lines(self, str text, bytes metadata)
 

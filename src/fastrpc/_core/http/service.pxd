@@ -13,7 +13,8 @@ from fastrpc._core.server.gate cimport Gate
 @cython.final
 cdef class HttpMethod:
     cdef:
-        # The method; whether GET may call it; whether its payloads are protobuf, which the gateway does not carry.
+        # `route`: the method; `is_safe`: whether GET may call it; `is_protobuf`: whether its payloads are protobuf,
+        # which the gateway does not carry.
         readonly MethodRoute route
         readonly bint is_safe
         readonly bint is_protobuf
@@ -93,7 +94,8 @@ cdef class HttpService:
 # Return whether the page that sent a request may call; for a page of another origin, append the origin to `origin`.
 cdef bint takes_page(HttpService service, RequestHead head, list origin) except -1
 
-# Return the error text for a request of a page that may not call; return the text for a Host that is not this server.
+# Return the error text for a request of a page that may not call. `refused_host_text` returns the text for a Host that
+# is not this server.
 cdef str refused_page_text(HttpService service, RequestHead head)
 cdef str refused_host_text(RequestHead head)
 

@@ -13,8 +13,8 @@ from fastrpc._core.websocket.frames cimport WebSocketReader
 
 cdef class SocketEnd(BareAnswering):
     cdef:
-        # The exchange that carries the frames, None before the handshake ends; the rules by which its connection ages and
-        # ends.
+        # `exchange`: the exchange that carries the frames, None before the handshake ends; `life`: the rules by which
+        # its connection ages and ends.
         Exchange exchange
         ConnectionLife life
 
@@ -31,7 +31,8 @@ cdef class SocketEnd(BareAnswering):
         # The `Answering` before the handshake. It is used again when the connection is lost.
         Answering before
 
-        # The counted bytes of an incomplete message; the size for which the budgets were last checked, 0: not yet.
+        # `counted`: the counted bytes of an incomplete message; `weighed`: the size for which the budgets were last
+        # checked, 0: not yet.
         Py_ssize_t counted
         Py_ssize_t weighed
 
@@ -49,19 +50,19 @@ cdef class SocketEnd(BareAnswering):
         uint64_t message_due_ns
         Py_ssize_t message_bytes
 
-        # `HTTPLimits.body_idle_seconds`, for the next piece of a message; `HTTPLimits.idle_seconds`, between messages. An
-        # HTTP/2 connection itself has other limits.
+        # `patience_ns`: `HTTPLimits.body_idle_seconds`, for the next piece of a message; `idle_ns`:
+        # `HTTPLimits.idle_seconds`, between messages. An HTTP/2 connection itself has other limits.
         uint64_t patience_ns
         uint64_t idle_ns
-        # The silence after which a peer is pinged, 0: never; the silence after a ping that ends the connection. If the
-        # latter is 0, both are set from `HTTPLimits`.
+        # `ping_after_ns`: the silence after which a peer is pinged, 0: never; `gone_after_ns`: the silence after a ping
+        # that ends the connection. If `gone_after_ns` is 0, both are set from `HTTPLimits`.
         uint64_t ping_after_ns
         uint64_t gone_after_ns
 
         # The instant at which the credential expires; 0: never.
         uint64_t expires_ns
 
-    # Hooks: handle a whole message; handle the peer's close frame.
+    # Hooks: `message_came` handles a whole message, `peer_closes` the peer's close frame.
     cdef int message_came(self, Exchange exchange, int kind, bytes message) except -1
     cdef int peer_closes(self, Exchange exchange) except -1
     # Return whether a call is in progress.
@@ -74,14 +75,14 @@ cdef class SocketEnd(BareAnswering):
     # Hook: send an answer of a fixed path.
     cdef int answer_message(self, Exchange exchange, bytes content) except -1
 
-    # Bytes in, and time.
+    # Input, and time limits.
     cdef int begin(self, Exchange exchange, str protocol, bytes lines) except -1
     cdef bint has_expired(self, uint64_t now) noexcept
     cdef Py_ssize_t take_bytes(self, Exchange exchange, const char* data, Py_ssize_t size) except -1
     cdef uint64_t check(self, Exchange exchange, uint64_t now) except? 0
     cdef int drop(self) except -1
 
-    # Bytes out, and the end.
+    # Output, and the end.
     cdef int send_frame(self, Exchange exchange, int opcode, bytes content) except -1
     cdef int close(self, Exchange exchange, int code, str reason) except -1
     cdef int finish(self, Exchange exchange, int code, str reason) except -1

@@ -4,9 +4,9 @@
 
     frames ──► WebSocketReader ──► message_came     ping: pong     close: peer_closes
 
-`HTTPLimits` has the time limits: like a body, a message must continue within `body_idle_seconds`. During a
-call, a peer that was silent for `idle_seconds` is sent a ping, and counts as lost without any byte within
-`body_idle_seconds`. For mounted applications, `Keepalive` has both times. While nothing is read from a peer, because its
+`HTTPLimits` has the time limits: like a body, a message must continue within `body_idle_seconds`. During a call, a peer
+that was silent for `idle_seconds` is sent a ping; if no byte arrives within `body_idle_seconds` after it, the peer
+counts as lost. For mounted applications, `Keepalive` has both times. While nothing is read from a peer, because its
 messages wait for a handler, it is sent a ping each second.
 """
 

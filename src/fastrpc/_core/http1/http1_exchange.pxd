@@ -15,14 +15,16 @@ cdef class Http1Exchange(ReceivedExchange):
         # Whether the next answer closes the connection.
         bint is_draining
 
-        # The deadline of the peer's next step, 0 = none; whether the connection waits for the next request.
+        # `due_ns`: the deadline of the peer's next step, 0 = none; `rests`: whether the connection waits for the next
+        # request.
         uint64_t due_ns
         bint rests
 
         # Bytes of output that the peer of a closed connection had not read at the last check.
         int64_t untaken
 
-        # The number of input bytes in which no end of a head was found; whether an empty line preceded the head.
+        # `seen`: the number of input bytes in which no end of a head was found; `_had_empty_line`: whether an empty
+        # line preceded the head.
         Py_ssize_t seen
         bint _had_empty_line
 
@@ -42,7 +44,7 @@ cdef class Http1Exchange(ReceivedExchange):
         # For a response in parts: whether its length was stated, so that the parts are not sent as chunks.
         bint _is_sized
 
-    # For the connection.
+    # Methods that the connection calls.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
     cdef int leave_ahead(self, Py_ssize_t size) except -1
     cdef int wait_until(self, uint64_t due_ns) except -1

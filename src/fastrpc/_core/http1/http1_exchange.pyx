@@ -6,13 +6,13 @@
                ▲                                     └─► in parts: part_came          ▼
                └── the next request, if any was sent after this one ◄──── answer, or begin_parts … end_parts
 
-Bytes sent before the answer wait in the stream, unparsed. The stream reads on up to `AHEAD_BYTES` of it, so that the end of
-a client is seen while its request runs. However many requests come together, each turn of the loop has time for other
-connections: the clock is read after every request.
+Bytes sent before the answer wait in the stream, unparsed. The stream reads on up to `AHEAD_BYTES` of them, so that the
+end of a client is seen while its request runs. However many requests come together, each turn of the loop has time for
+other connections: the clock is read after every request.
 
 A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
-waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
-they arrive at a lowest rate.
+waits for the peer ends at some instant. In a body only bytes of its content defer this instant, and only if they arrive
+at a minimum rate.
 
 A connection holds one exchange. It sets `is_stuck` and `is_draining`, and looks at `due_ns`.
 """

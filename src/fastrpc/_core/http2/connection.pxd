@@ -153,8 +153,8 @@ cdef class Http2Connection:
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
     cdef int forgive(self, uint64_t late) except -1
 
-    # Receive a long message directly into its memory: return the place, note received bytes, return whether `size` more
-    # bytes complete it.
+    # Receive a long message directly into its memory: `place` returns the place, `placed` notes received bytes,
+    # `completes` returns whether `size` more bytes complete the message.
     cdef char* place(self, Py_ssize_t* room) except? NULL
     cdef int placed(self, Py_ssize_t size) except -1
     cdef bint completes(self, Py_ssize_t size) noexcept
@@ -168,7 +168,8 @@ cdef class Http2Connection:
         self._streams_have_turn = False
         return 0
 
-    # Return the bytes of output that the peer has not read; return the memory of header blocks and tables.
+    # Return the bytes of output that the peer has not read. `held_bytes` returns the memory of header blocks and
+    # tables.
     cdef Py_ssize_t unsent_bytes(self) except? -1
     cdef Py_ssize_t held_bytes(self) noexcept
 

@@ -8,7 +8,8 @@ from fastrpc._core.exchange.received_exchange cimport ReceivedExchange
 
 cdef class TimedExchange(ReceivedExchange):
     cdef:
-        # When the exchange is checked next at the latest, 0: never; if it is checked, its index in the heap.
+        # `due_ns`: when the exchange is checked next at the latest, 0: never; `place`: if it is checked, its index in
+        # the heap.
         uint64_t due_ns
         Py_ssize_t place
 

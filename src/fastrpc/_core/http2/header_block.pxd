@@ -75,8 +75,8 @@ cdef class HeaderField:
         int static_index
         # The rule of RFC 9113, section 8.2, that the field breaks (Rule), or RULE_NONE.
         readonly int rule
-        # The bytes of the field in a table; whether it must never be indexed; whether it is a pseudo-header field; whether
-        # its name ends in `-bin`.
+        # `size`: the bytes of the field in a table; `is_sensitive`: whether it must never be indexed; `is_pseudo`:
+        # whether it is a pseudo-header field; `is_binary`: whether its name ends in `-bin`.
         readonly Py_ssize_t size
         readonly bint is_sensitive
         readonly bint is_pseudo
@@ -109,7 +109,8 @@ cdef class DynamicTable:
     cdef int _evict(self, Py_ssize_t room) except -1
     cdef int _grow(self) except -1
 
-    # Return the index of a field with this hash, name and value (of a field with this name), 0 for the newest, or -1.
+    # Return the index of a field with this hash, name and value, 0 for the newest, or -1. `find_name` searches by the
+    # name alone.
     cdef Py_ssize_t find(self, uint64_t hash, bytes name, bytes value) noexcept
     cdef Py_ssize_t find_name(self, int token, bytes name) noexcept
 
@@ -157,8 +158,8 @@ cdef enum CheckedAs:
 @cython.final
 cdef class HeaderBlock:
     cdef:
-        # The fields in order (HeaderField); for each token, the position of the first field with it, counted from 1, or 0;
-        # whether there is a field that is not a pseudo-header field.
+        # `fields`: the fields in order (HeaderField); `_places`: for each token, the position of the first field with
+        # it, counted from 1, or 0; `_has_regular`: whether there is a field that is not a pseudo-header field.
         readonly list fields
         uint16_t[TOKEN_COUNT] _places
         bint _has_regular
@@ -173,12 +174,12 @@ cdef class HeaderBlock:
         int _checked_as
         int _checked_rule
 
-        # The content-length, -1: none; whether it was read already.
+        # `_length`: the content-length, -1: none; `_knows_length`: whether it was read already.
         int64_t _length
         bint _knows_length
 
-        # The bytes of the block as MAX_HEADER_LIST_SIZE counts them; whether they exceed our limit, so that the fields
-        # beyond it are omitted.
+        # `size`: the bytes of the block as MAX_HEADER_LIST_SIZE counts them; `is_too_large`: whether they exceed our
+        # limit, so that the fields beyond it are omitted.
         readonly Py_ssize_t size
         readonly bint is_too_large
 

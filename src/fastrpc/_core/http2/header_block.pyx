@@ -94,7 +94,8 @@ MORE_NAMES = (
 
 cdef uint64_t last_generation = 0
 
-# The tokens, sorted by the size of their names; the position of the first token with each size.
+# `tokens_by_size`: the tokens, sorted by the size of their names; `first_of_size`: the position there of the first
+# token with each size.
 cdef uint8_t[TOKEN_COUNT] tokens_by_size
 cdef uint8_t[LONGEST_NAME + 2] first_of_size
 

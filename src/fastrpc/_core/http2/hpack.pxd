@@ -25,7 +25,8 @@ cdef class HpackDecoder:
 
         # The kept blocks, which change no table, by a hash of their bytes: HeaderBlock or None.
         list _known
-        # The hashes of the last blocks that were not kept, by the same hash; whether some kept blocks have literal values.
+        # `_seen`: the hashes of the last blocks that were not kept, by the same hash; `_knows_values`: whether some
+        # kept blocks have literal values.
         uint64_t[KNOWN_BLOCKS] _seen
         bint _knows_values
 
@@ -71,7 +72,8 @@ cdef class HpackDecoder:
 
 
 cdef enum Indexing:
-    # A value is inserted into the table; sent in full in each block; sent in full, and proxies must not index it either.
+    # `INDEXING_TABLE`: a value is inserted into the table; `INDEXING_NONE`: sent in full in each block;
+    # `INDEXING_NEVER`: sent in full, and proxies must not index it either.
     INDEXING_TABLE = 0
     INDEXING_NONE = 1
     INDEXING_NEVER = 2
@@ -86,7 +88,8 @@ cdef enum:
 @cython.final
 cdef class HeaderTemplate:
     cdef:
-        # The names and values of fields that are sent repeatedly; for each field, the token of its name and its Indexing.
+        # `pairs`: the names and values of fields that are sent repeatedly; `_ways`: for each field, the token of its
+        # name and its Indexing.
         readonly tuple pairs
         list _ways
 

@@ -15,7 +15,8 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class Http2Exchange(TimedExchange):
     cdef:
-        # The turns of the connection; the stream, None once it is over. Then the methods have no effect.
+        # `turns`: the turns of the connection; `http2_stream`: the stream, None once it is over: then the methods have
+        # no effect.
         PageTurns turns
         Http2Stream stream
 
@@ -28,9 +29,10 @@ cdef class Http2Exchange(TimedExchange):
         # Whether the method is HEAD, even if the head is refused.
         bint _is_head
 
-        # For the body or the tunnel: the received bytes that wait here; how many bytes, with the head, are counted as
-        # memory; the limit of a body that is not read in parts; all bytes received so far; how many of them were not
-        # returned to the window; whether the client has ended the stream.
+        # `_content`: for the body or the tunnel: the received bytes that wait here; `_counted`: how many bytes, with
+        # the head, are counted as memory; `_most`: the limit of a body that is not read in parts; `_total`: all bytes
+        # received so far; `_owed`: how many of them were not returned to the window; `_has_end`: whether the client has
+        # ended the stream.
         bytearray _content
         Py_ssize_t _counted
         int64_t _most
@@ -41,14 +43,16 @@ cdef class Http2Exchange(TimedExchange):
         # Whether `100 Continue` was sent.
         bint _has_continued
 
-        # When the client's time for the body, or for the rest of it, began; when its last bytes arrived.
+        # `_began_ns`: when the client's time for the body, or for the rest of it, began; `_heard_ns`: when its last
+        # bytes arrived.
         uint64_t _began_ns
         uint64_t _heard_ns
 
         # Whether the waiting bytes are queued to be processed: at the end of this read, or in a separate read.
         bint has_turn
 
-        # The status of the response; the bytes of a whole response that waits for a window, which count for the connection.
+        # `_status`: the status of the response; `waiting_bytes`: the bytes of a whole response that waits for a window,
+        # which count for the connection.
         int _status
         Py_ssize_t waiting_bytes
 

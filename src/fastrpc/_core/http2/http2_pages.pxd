@@ -16,13 +16,13 @@ cdef class Http2Pages:
         readonly Pages pages
         PageTurns turns
 
-        # The exchanges whose streams are open; the exchanges whose streams are over, and whose applications are still to
-        # be notified.
+        # `exchanges`: the exchanges whose streams are open; `ended`: the exchanges whose streams are over, and whose
+        # applications are still to be notified.
         set exchanges
         list ended
 
-        # Whether the connection drained at the last check; whether tunnels end with their last calls, since the connection
-        # drains or a credential has expired.
+        # `_drains`: whether the connection drained at the last check; `_tunnels_end`: whether tunnels end with their
+        # last calls, since the connection drains or a credential has expired.
         bint _drains
         bint _tunnels_end
 

@@ -33,7 +33,8 @@ cdef class Http2Control:
         StreamTable streams
         bint is_client
 
-        # The settings of the peer; whether they arrived; our settings; whether they were sent.
+        # `peer`: the settings of the peer; `is_settled`: whether they arrived; `ours`: our settings; `has_opened`:
+        # whether they were sent.
         Http2Settings peer
         bint is_settled
         OwnSettings ours
@@ -51,8 +52,8 @@ cdef class Http2Control:
         # The highest id of streams that are processed.
         uint32_t last_taken
 
-        # The budgets of the peer (drawn in the `.pyx`); the number of its WINDOW_UPDATE frames so far; the most streams
-        # that may be open at a time.
+        # The budgets of the peer (see the drawing in the `.pyx`). `credits`: the number of its WINDOW_UPDATE frames so
+        # far; `max_streams`: the most streams that may be open at a time.
         Budget settings
         Budget skipped
         Budget late_frames
@@ -65,8 +66,8 @@ cdef class Http2Control:
         # The number of streams beyond the limit that were refused before the peer knew it.
         uint32_t early_refusals
 
-        # The count of the peer's pings; their shortest allowed interval; how many frames we had sent before the last one;
-        # the rules for a silent peer.
+        # `pings`: the count of the peer's pings; `ping_gap_ns`: their shortest allowed interval; `sent_before_ping`:
+        # how many frames we had sent before the last one; `silence`: the rules for a silent peer.
         PingCount pings
         uint64_t ping_gap_ns
         uint64_t sent_before_ping
@@ -127,8 +128,8 @@ cdef class Http2Incoming:
         Py_ssize_t came
         Py_ssize_t consumed
 
-        # The stream of the DATA frame that is being received, or None if it is over or was refused; the assembly into which
-        # its long message is received.
+        # `data_stream`: the stream of the DATA frame that is being received, or None if it is over or was refused;
+        # `sink`: the assembly into which its long message is received.
         Http2Stream data_stream
         Assembly sink
 
@@ -142,8 +143,8 @@ cdef class Http2Incoming:
     # Count a DATA frame for the windows at its header, and set `data_stream`. Return -1 if a rule is broken.
     cdef int begin_data(self, Http2Frame* frame, uint64_t now, Violation* violation) except -2
 
-    # Return where the next bytes of a long frame are received in an assembly, or NULL; count bytes that were received
-    # there, and return whether they end the stream.
+    # `place_in` returns where the next bytes of a long frame are received in an assembly, or NULL. `placed` counts
+    # bytes that were received there, and returns whether they end the stream.
     cdef char* place_in(self, Assembly sink, Py_ssize_t* room, Py_ssize_t trusted) except? NULL
     cdef bint placed(self, Py_ssize_t size, uint64_t now) except -1
 
@@ -151,8 +152,8 @@ cdef class Http2Incoming:
     cdef inline int64_t to_come(self, Http2Stream stream) noexcept:
         return self.flow.receivable(&stream.windows) + (self.parser.missing_data() if self.data_stream is stream else 0)
 
-    # Return credit to the peer: of the connection for processed bytes; of a stream for processed bytes, for a window that
-    # may grow, or for a grant beyond the window.
+    # Return credit to the peer: credit of the connection for processed bytes; credit of a stream for processed bytes,
+    # for a window that may grow, or for a grant beyond the window.
     cdef int place(self, Py_ssize_t size) except -1
     cdef inline int place_of(self, Http2Stream stream, Py_ssize_t size) except -1:
         if stream is None or not stream.keeps_credit:

@@ -25,7 +25,8 @@ cdef class PageTurns:
         # The interval of checks for changes that no event reports, such as bytes that a client reads.
         uint64_t look_ns
 
-        # A deque of the exchanges whose waiting bytes are processed next; whether a read for them was requested.
+        # `ready`: a deque of the exchanges whose waiting bytes are processed next; `is_asked`: whether a read for them
+        # was requested.
         object ready
         bint is_asked
 

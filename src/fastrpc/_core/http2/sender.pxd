@@ -34,7 +34,8 @@ cdef class Http2Message:
         HeaderTemplate template
         list fields
 
-        # Whether the message ends our side of the stream; whether its bytes are counted in `Http2Sender.cut_bytes`.
+        # `ends_stream`: whether the message ends our side of the stream; `is_cut`: whether its bytes are counted in
+        # `Http2Sender.cut_bytes`.
         bint ends_stream
         bint is_cut
 
@@ -63,7 +64,8 @@ cdef class Http2Sender(OutputBuffer):
 
         # The streams with small messages that wait for the window of the connection.
         Queue small
-        # The streams that wait for their turn: with large messages, or with a sender that waits for room; their turns.
+        # `ring`: the streams that wait for their turn: with large messages, or with a sender that waits for room;
+        # `round`: their turns.
         Queue ring
         Round round
         # The number of streams in these queues that wait for nothing any more. They are removed when they are many.
@@ -80,14 +82,14 @@ cdef class Http2Sender(OutputBuffer):
         # Whether the first small message waited for the window of the connection at the last `pump`.
         bint lacks_credit
 
-        # The last DATA frame, to which the next short message of the same stream is added: its offset in `out`, or -1; the
-        # offset of its end; its stream.
+        # `_open_at`: the last DATA frame, to which the next short message of the same stream is added: its offset in
+        # `out`, or -1; `_open_end`: the offset of its end; `_open_stream`: its stream.
         Py_ssize_t _open_at
         Py_ssize_t _open_end
         uint32_t _open_stream
 
-        # Whether `pump` is running; streams that have room now, and streams that were ended in `pump`, of which the
-        # connection notifies its user.
+        # `is_pumping`: whether `pump` is running; `woken`: streams that have room now; `over`: streams that were ended
+        # in `pump`, of which the connection notifies its user.
         bint is_pumping
         list woken
         list over

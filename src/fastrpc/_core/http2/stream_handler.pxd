@@ -33,7 +33,8 @@ cdef class StreamHandler:
     # Handle trailers, which end the peer's side of the stream.
     cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1
 
-    # Handle a stream that the peer has reset; handle a stream that we have reset, as the peer broke a rule of it.
+    # `on_reset` handles a stream that the peer has reset; `on_stream_violation` a stream that we have reset because the
+    # peer broke a rule of the stream.
     cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1
     cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1
     cdef int on_over(self, Http2Stream stream) except -1
@@ -44,8 +45,8 @@ cdef class StreamHandler:
     # Wake the sender of a stream that called `await_turn`: it is its turn, and its earlier messages are written.
     cdef int on_sendable(self, Http2Stream stream) except -1
 
-    # Return whether free memory allows windows to grow; grant the rest of a long message that is partly received.
-    # `is_awaited` says that the reader of the stream begins to wait for it.
+    # `may_lend` returns whether free memory allows windows to grow. `grant_rest` grants the rest of a long message that
+    # is partly received. `is_awaited` says that the reader of the stream begins to wait for it.
     cdef bint may_lend(self) noexcept
     cdef int grant_rest(self, Http2Stream stream, bint is_awaited) except -1
 

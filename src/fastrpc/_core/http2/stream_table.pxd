@@ -47,7 +47,7 @@ cdef class FlowControl:
         # An upper bound of `StreamWindows.sending` of all open streams.
         int64_t _highest
 
-    # Return how many bytes a stream may send now; return how many it may receive.
+    # Return how many bytes a stream may send now. `receivable` returns how many it may receive.
     cdef int64_t sendable(self, const StreamWindows* stream) noexcept
     cdef inline int64_t receivable(self, const StreamWindows* stream) noexcept:
         return self.first_receiving + stream.receiving
@@ -128,12 +128,13 @@ cdef class Http2Stream:
 
         StreamWindows windows
 
-        # Whether the connection's credit for received bytes is held back until `Http2Connection.release`, and how much is.
+        # `keeps_credit`: whether the connection's credit for received bytes is held back until
+        # `Http2Connection.release`; `kept_credit`: how much is.
         bint keeps_credit
         int64_t kept_credit
 
-        # Our waiting messages: the first Http2Message of a chain, or None. Whether the stream waits in a queue; whether it
-        # waits for its own window.
+        # `unsent`: our waiting messages, as the first Http2Message of a chain, or None. `is_queued`: whether the stream
+        # waits in a queue; `is_parked`: whether it waits for its own window.
         object unsent
         bint is_queued
         bint is_parked
@@ -146,14 +147,14 @@ cdef class Http2Stream:
         uint32_t share_turn
         # Whether the stream has to be notified when it can send again.
         bint waits_to_send
-        # Whether it waited for that notification when it entered the ring, which means that it has more to send.
+        # Whether the stream waited for that notification when it entered the ring, and so has more to send.
         bint is_streaming
 
         # Whether the stream stays half-closed when the server ends its side first, as the client may have output left.
         bint lingers
 
-        # Whether the connection's user knows the stream and was not yet notified of its end. Whether we reset it before
-        # the peer ended its side.
+        # `is_known`: whether the connection's user knows the stream and still has to be notified of its end.
+        # `was_cut_short`: whether we reset the stream before the peer ended its side.
         bint is_known
         bint was_cut_short
 
@@ -176,8 +177,8 @@ cdef class StreamTable:
 
         # The highest id so far. Streams with higher ids are idle.
         readonly uint32_t highest
-        # The number of streams that the peer has opened, which may skip ids. Whether the peer's GOAWAY arrived, and the
-        # highest id that it accepts.
+        # `opened`: the number of streams that the peer has opened; it may skip ids. `is_left`: whether the peer's
+        # GOAWAY arrived; `last_taken`: the highest id that this GOAWAY accepts.
         uint64_t opened
         readonly bint is_left
         readonly uint32_t last_taken

@@ -1,6 +1,6 @@
 """The streams of a connection and their windows (RFC 9113, sections 5.1, 5.2 and 6.9).
 
-Push is never on, so all are opened by the client, with odd ids.
+Push is never on, so all streams are opened by the client, with odd ids.
 
 ::
 

@@ -7,8 +7,8 @@ from fastrpc._core.io.engine cimport Engine
 @cython.final
 cdef class ClientLife:
     cdef:
-        # The object that is notified, None for threads, which check the connection; whether it is notified of the next
-        # call.
+        # `owner`: the object that is notified, None for threads, which check the connection; `announces_calls`: whether
+        # it is notified of the next call.
         readonly object owner
         public bint announces_calls
 
@@ -32,40 +32,42 @@ cdef class ClientLife:
         Py_ssize_t _calls
         bint was_used
 
-        # Whether it has begun and takes calls; why the engine closes if the server answers the opening too late, 0: the
-        # stream is cut off.
+        # `_takes_calls`: whether the connection has begun and accepts calls. `late_reason`: why the engine closes if
+        # the server answers the opening too late, 0: the stream is cut off.
         bint _takes_calls
         int late_reason
 
-        # Whether it waits for its successor, ended for its age or rest, or was not used; whether it ends with its last
-        # call.
+        # `is_aged`: whether the connection waits for its successor; `is_spent`: whether it ended for its age or rest;
+        # `is_dispensable`: whether it was not used; `is_retiring`: whether it ends with its last call.
         readonly bint is_aged
         readonly bint is_spent
         readonly bint is_dispensable
         readonly bint is_retiring
 
-    # The connection begins now; the server has answered its opening.
+    # `begin`: the connection begins now; `opened`: the server has answered its opening.
     cdef int begin(self, Engine engine) except -1
     cdef int opened(self, Engine engine) except -1
 
     # Return whether a call, idempotent or not, may leave before the server has answered the opening.
     cdef bint takes_early(self, bint is_idempotent) noexcept
 
-    # A call begins, or has ended; not called for probes.
+    # Note that a call begins, or has ended. Not called for probes.
     cdef int call_begins(self, Engine engine, bint is_one_way) except -1
     cdef int call_ended(self, Engine engine) except -1
 
     # Return once whether the owner is to be notified of a crowd: `in_flight` calls are enough.
     cdef bint is_crowd(self, Py_ssize_t in_flight) noexcept
 
-    # The credential is valid for this number of seconds, or the server no longer accepts it: another one is asked for.
+    # Have the credential replaced: before it expires, in this number of seconds (`credential_expires`), or because the
+    # server no longer accepts it (`credential_refused`).
     cdef int credential_expires(self, Engine engine, double seconds) except -1
     cdef int credential_refused(self, Engine engine) except -1
 
     # Return whether a thread may send a new call, judged by the age and the idle time of the connection.
     cdef bint takes_thread(self, Engine engine, uint64_t now, uint64_t rested_ns) except -1
 
-    # Let the connection take no new calls; let it close, too, once `in_flight` is 0.
+    # `refuse_calls`: accept no new calls. `retire`: also close once no call is in progress. `close_when_idle`: close if
+    # `in_flight` is 0.
     cdef int refuse_calls(self, Engine engine) except -1
     cdef int retire(self, Engine engine, Py_ssize_t in_flight) except -1
     cdef int close_when_idle(self, Engine engine, Py_ssize_t in_flight) except -1

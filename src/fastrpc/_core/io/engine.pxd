@@ -13,8 +13,8 @@ cdef enum:
     LATE_NS = 1_000_000
 
 cdef enum:
-    # Results of `Engine.rest`: a further pump may find nothing; output that may be sent in the same turn of the loop;
-    # more.
+    # Results of `Engine.rest`. NOTHING: a further pump may find nothing. LITTLE: output that may be sent in the same
+    # turn of the loop. MUCH: more than that.
     NOTHING
     LITTLE
     MUCH
@@ -61,8 +61,9 @@ cdef class Engine:
         # The bytes to send, never None. The stream takes them after each `pump`.
         OutputBuffer output
 
-        # Set by the stream before each use. The current instant; the instant of the last read; the earliest instant at
-        # which the peer may have sent the bytes of this read (0: unknown, they arrived now).
+        # Set by the stream before each use. `now`: the current instant; `received_ns`: the instant of the last read;
+        # `came_ns`: the earliest instant at which the peer may have sent the bytes of this read (0: unknown, they
+        # arrived now).
         public uint64_t now
         public uint64_t received_ns
         uint64_t came_ns

@@ -13,7 +13,7 @@ layer that encrypts is below the stream.
 
 A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, the output's size
 twice, plain, skip; rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only outside
-a read. That is a read of `Session`; `BlockingStream` never calls read_done, blocked and unblocked.
+a read. These are the crossings in a read of `Session`; `BlockingStream` never calls read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` of the blocking client. `Connection` is the engine of the
 native protocol.
@@ -44,7 +44,7 @@ cdef class ByteStream(Timed):
             (<Engine>self._engine)._stream = NULL
 
     cdef int on_hang_up(self, bint is_reset) except -1:
-        """The peer disconnected while its input was paused: end as after reading the input; drop unread bytes."""
+        """End as after reading the input, but drop unread bytes: the peer disconnected while its input was paused."""
         cdef Engine engine
         if self._engine is NULL or self.is_ending():
             return 0
@@ -123,9 +123,10 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef bint finish(self, bint lingers) except -1:
-        """The engine is closed: write the rest of its output, then end the stream.
+        """Write the rest of the output of the engine, which is closed, then end the stream.
 
-        With `lingers` it reads on until the peer closes, so that no reset discards the last output; True: it reads on.
+        With `lingers` read on until the peer closes, so that no reset discards the last output. Return whether it reads
+        on.
         """
         return False
 

@@ -30,7 +30,7 @@ cdef class Layer:
     cdef:
         readonly LoopState loop_state
 
-        # The transport below, None before it is connected; the buffer into which it receives.
+        # `transport`: the transport below, None before it is connected; `_place`: the buffer into which it receives.
         readonly object transport
         object _place
 

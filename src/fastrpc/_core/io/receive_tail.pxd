@@ -17,7 +17,8 @@ cdef class ReceiveTail:
         # as kept.
         Py_ssize_t placed
 
-        # Whether the kept bytes wait for a turn of the loop, and since when (0: they do not wait).
+        # `is_put_off`: whether the kept bytes wait for a turn of the loop; `put_off_ns`: since when (0: they do not
+        # wait).
         bint is_put_off
         uint64_t put_off_ns
 
@@ -27,7 +28,7 @@ cdef class ReceiveTail:
         uint64_t watched_ns
         # Whether the last read left bytes in the socket.
         bint is_behind
-        # How many of these bytes are unread, and the instant at which they were counted.
+        # `behind_bytes`: how many of these bytes are unread; `full_ns`: the instant at which they were counted.
         int64_t behind_bytes
         uint64_t full_ns
 

@@ -16,7 +16,8 @@ cdef class Session(SessionOutput):
         # Whether the last buffer that was handed out is the memory of a long payload.
         bint in_body
 
-        # Whether the tail waits in the loop's queue of turns; whether the stream ended after the bytes in it.
+        # `has_turn`: whether the tail waits in the loop's queue of turns; `has_end`: whether the stream ended after the
+        # bytes in it.
         bint has_turn
         bint has_end
 

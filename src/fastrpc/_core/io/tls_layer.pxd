@@ -19,8 +19,8 @@ cdef class TLSLayer(Layer):
         # there is nothing to select.
         bytes _hello
 
-        # The socket, for writes that bypass the transport (-1 if that is impossible); whether the transport may hold
-        # bytes.
+        # `descriptor`: the socket, for writes that bypass the transport (-1 if that is impossible); `transport_holds`:
+        # whether the transport may hold bytes.
         readonly int descriptor
         bint transport_holds
 
@@ -42,7 +42,8 @@ cdef class TLSLayer(Layer):
         bint is_full
         # The size of the buffer for the next read.
         Py_ssize_t _most
-        # The encrypted bytes of the last read, for the protocol above; the decrypted bytes that they contained.
+        # `_received`: the encrypted bytes of the last read, for the protocol above; `_brought`: the decrypted bytes
+        # that they contained.
         Py_ssize_t _received
         Py_ssize_t _brought
         # The excess of encrypted bytes over LEAST_PART times the decrypted bytes that they contained.
@@ -50,7 +51,8 @@ cdef class TLSLayer(Layer):
         # Whether reading is paused until the next turn.
         bint _rests
 
-        # Orders given before the end of the handshake and executed after it: to stop writing; to close.
+        # Orders given before the end of the handshake and executed after it: `ends_when_open` to stop writing,
+        # `closes_when_open` to close.
         bint ends_when_open
         bint closes_when_open
 

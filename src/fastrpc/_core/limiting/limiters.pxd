@@ -48,7 +48,8 @@ cdef class KeyTable:
 
 
 cdef enum:
-    # The last calls of a window whose times are kept; the seconds for which the shortest median is remembered.
+    # `SAMPLES`: the last calls of a window whose times are kept; `SECONDS`: the seconds for which the shortest median
+    # is remembered.
     SAMPLES = 512
     SECONDS = 10
 
@@ -64,7 +65,7 @@ cdef class AdaptiveLimit:
 
         # The start of the current window.
         uint64_t _began_ns
-        # The times of successful calls, and the number of these calls.
+        # `_times`: the times of successful calls; `_ended`: the number of these calls.
         uint64_t[SAMPLES] _times
         int64_t _ended
         # The number of calls that missed their deadline.
@@ -72,7 +73,7 @@ cdef class AdaptiveLimit:
         # The most calls in progress.
         int64_t _peak
 
-        # The shortest median of each of the last seconds, 0: none; the last second that has one.
+        # `_least`: the shortest median of each of the last seconds, 0: none; `_second`: the last second that has one.
         uint64_t[SECONDS] _least
         uint64_t _second
 

@@ -16,7 +16,8 @@ cdef struct Facts:
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received
-    # The bytes of output that the peer has not received; the part of them that waits in the wire for the peer's credit.
+    # `unsent`: the bytes of output that the peer has not received; `parked`: the part of them that waits in the wire
+    # for the peer's credit.
     int64_t unsent
     int64_t parked
 
@@ -28,7 +29,8 @@ cdef class Outcomes:
     cdef int fail(self, Call call, Failure failure) except -1
     cdef int refuse(self, Call call, int status, str text, bint is_faulty) except -1
 
-    # The call continues in a later turn; a one-way call has ended; whether a failure can still be sent for a call.
+    # `hold`: the call continues in a later turn. `release`: a one-way call has ended. `is_unanswered`: whether a
+    # failure can still be sent for a call.
     cdef int hold(self, Call call) except -1
     cdef int release(self, Call call) except -1
     cdef bint is_unanswered(self, Call call) except -1
@@ -133,14 +135,15 @@ cdef class Backlog:
 
 cdef class Wire:
     cdef:
-        # Set before a link holds the wire: the name of the protocol; whether payloads are values, not arrays of
-        # arguments; whether a call that is refused as unauthenticated ends the connection.
+        # Set before a link holds the wire. `protocol`: the name of the protocol; `takes_values`: whether payloads are
+        # values, not arrays of arguments; `closes_on_refusal`: whether a call that is refused as unauthenticated ends
+        # the connection.
         readonly str protocol
         readonly bint takes_values
         readonly bint closes_on_refusal
 
-        # Whether the connection survives the end of the peer's input; whether no request can begin like HTTP, so that
-        # the first bytes show an HTTP client.
+        # `outlasts_input`: whether the connection survives the end of the peer's input; `excludes_http`: whether no
+        # request can begin like HTTP, so that the first bytes reveal an HTTP client.
         readonly bint outlasts_input
         readonly bint excludes_http
 

@@ -116,7 +116,8 @@ cdef class Dialect:
     """The words of a protocol for a call."""
 
     cdef str unknown_method(self, Call call, str method, object services):
-        """Return the error text for an unknown method of a call; `services`: the peer may learn them, None: not any."""
+        """Return the error text for an unknown method of a call. `services`: the services that the peer may learn, or
+        None."""
         raise lacking(self, "unknown_method")
 
     cdef str unknown_codec(self, Call call):

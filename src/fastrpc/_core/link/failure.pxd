@@ -15,7 +15,7 @@ cdef class Failure:
         # Milliseconds before a retry; 0: not stated; all ones: do not retry.
         readonly uint32_t pushback_ms
 
-        # Whether the handler, or an interceptor in its place, may have run; whether it continues after this answer, so
-        # that its outcome is unknown.
+        # `has_run`: whether the handler, or an interceptor in its place, may have run; `goes_on`: whether it continues
+        # after this answer, so that its outcome is unknown.
         readonly bint has_run
         readonly bint goes_on

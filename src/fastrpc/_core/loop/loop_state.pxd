@@ -22,8 +22,8 @@ cdef class HeldSockets:
         object _look
         object _context
 
-        # The streams whose input is paused, or was paused recently; the timer of the next check, None without such
-        # streams.
+        # `_owners`: the streams whose input is paused, or was paused recently; `_handle`: the timer of the next check,
+        # None without such streams.
         set _owners
         object _handle
 

@@ -39,7 +39,7 @@ cdef class Turns:
         object _report
         bint _is_scheduled
 
-        # The start of the last round, and the number of owners that waited then.
+        # `_began_ns`: the start of the last round; `_due`: the number of owners that waited then.
         uint64_t _began_ns
         Py_ssize_t _due
 
@@ -57,8 +57,8 @@ cdef class Turns:
         # How much more time `_begun` had than `_going_on` and `_fresh`, in nanoseconds.
         int64_t _lead_ns
 
-        # The instant at which this turn of the loop is used up; 0: its start was not noted. `_ran_ns`: the end of the
-        # last slices if more work waits, else 0.
+        # `ends_ns`: the instant at which this turn of the loop is used up; 0: its start was not noted. `_ran_ns`: the
+        # end of the last slices if more work waits, else 0.
         uint64_t ends_ns
         uint64_t _ran_ns
 

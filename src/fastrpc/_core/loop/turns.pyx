@@ -46,9 +46,9 @@ cdef enum:
     # Frames between two reads of the clock. The slowest frames are refusals of unknown methods: this many take 6 ms.
     NOTED_FRAMES = 64
 
-# The time of all slices in one turn of the loop, and the shortest slice while few owners wait. With many owners, slices
-# after the first are shortened to LEAST_NS at the least, so that a round takes ROUND_NS: a thousand slices of
-# SHORTEST_NS would take a second. A slice of LEAST_NS still outweighs the cost of switching.
+# TURN_NS is the time of all slices in one turn of the loop, SHORTEST_NS the shortest slice while few owners wait. With
+# many owners, slices after the first are shortened to LEAST_NS at the least, so that a round takes ROUND_NS: a thousand
+# slices of SHORTEST_NS would take a second. A slice of LEAST_NS still outweighs the cost of switching.
 cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
 cdef uint64_t ROUND_NS = 200_000_000

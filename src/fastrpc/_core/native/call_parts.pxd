@@ -58,6 +58,7 @@ cdef class NativeCalling(CallingPart):
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
 
-    # From the connection, which also sets the limits of both sides: no new calls may be sent; all calls are over.
+    # Called by the connection, which also sets the limits of both sides. `stop`: no new calls may be sent. `fail_all`:
+    # all calls are over.
     cdef int stop(self) except -1
     cdef int fail_all(self, str why, bint leaves) except -1

@@ -21,7 +21,7 @@ cdef class CalleeStates(CalleeHooks):
 
         # Calls of the peer, until the last piece of their RESPONSE was sent.
         CallTable calls
-        # The highest id seen, and the highest id of a call that was not discarded.
+        # `highest_seen`: the highest id seen; `highest_id`: the highest id of a call that was not discarded.
         uint64_t highest_seen
         readonly uint64_t highest_id
         # The last id that we accept after GOAWAY FINAL.
@@ -38,15 +38,17 @@ cdef class CalleeStates(CalleeHooks):
 
         # The number of REQUESTs in several frames that are incomplete.
         readonly int open_requests
-        # Whether MAX_CALLS was ever above 0; the id of the last REQUEST that was refused before its first frame was
-        # complete; the highest MAX_CALLS so far; the number of refusals that wait for credit.
+        # `serves_calls`: whether MAX_CALLS was ever above 0; `refused_cut`: the id of the last REQUEST that was refused
+        # before its first frame was complete; `most_calls`: the highest MAX_CALLS so far; `refusals_waiting`: the
+        # number of refusals that wait for credit.
         bint serves_calls
         uint64_t refused_cut
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting
 
-        # The budget for calls of the peer that failed before a handler ran. The highest limits of calls and streams that
-        # an honest caller may still obey: the acknowledged settings, or any announced since.
+        # `idle_work`: the budget for calls of the peer that failed before a handler ran. `call_bound` and
+        # `stream_bound`: the highest limits of calls and streams that an honest caller may still obey: the acknowledged
+        # settings, or any announced since.
         Budget idle_work
         Py_ssize_t call_bound
         Py_ssize_t stream_bound

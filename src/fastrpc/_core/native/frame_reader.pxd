@@ -28,11 +28,13 @@ cdef class FrameReader(ConnectionPart):
         # Whether the opening, which precedes the frames, is still expected. The FrameHandler handles it.
         bint awaits_opening
 
-        # The window that all calls share, and whether the current frame was already subtracted from it.
+        # `received`: the window that all calls share; `is_counted`: whether the current frame was already subtracted
+        # from it.
         Window received
         bint is_counted
 
-        # The frame with an incomplete payload, or None, and the instant at which its first bytes arrived.
+        # `held`: the frame with an incomplete payload, or None; `held_at`: the instant at which its first bytes
+        # arrived.
         HeldFrame held
         uint64_t held_at
         # The memory for its payload; None if the payload is skipped.
@@ -49,12 +51,13 @@ cdef class FrameReader(ConnectionPart):
         uint64_t cut_timeout_us
         uint64_t cut_at
 
-        # How many bytes of the held payload are counted as memory; why it is skipped if memory is full, or None.
+        # `counted`: how many bytes of the held payload are counted as memory; `dropped`: why it is skipped if memory is
+        # full, or None.
         readonly Py_ssize_t counted
         readonly str dropped
 
-        # Set while a held frame is handled: the incomplete message to which its payload was already added, or None;
-        # whether the payload was skipped.
+        # `arrived`: set while a held frame is handled: the incomplete message to which its payload was already added,
+        # or None; `was_skipped`: whether the payload was skipped.
         Assembly arrived
         bint was_skipped
 

@@ -29,7 +29,8 @@ cdef class Liveness(ConnectionPart):
         # The state of the rule that a silent peer gets a PING.
         Silence silence
 
-        # The instant since which no waiting output was sent, 0 if none waits, and the number of bytes sent by then.
+        # `blocked_ns`: the instant since which no waiting output was sent, 0 if none waits; `blocked_taken`: the number
+        # of bytes sent by then.
         uint64_t blocked_ns
         int64_t blocked_taken
 

@@ -18,7 +18,8 @@ cdef class MessageAssembler(ConnectionPart):
         FrameReader reader
         SendQueue sender
 
-        # The bytes that streams may borrow, and the calls whose messages wait for them, in order of arrival.
+        # `pool`: the bytes that streams may borrow; `pool_waiters`: the calls whose messages wait for them, in order of
+        # arrival.
         WindowPool pool
         Queue pool_waiters
 

@@ -33,8 +33,8 @@ cdef class Outgoing:
         # Whether the first piece of the message was sent.
         bint is_cut
 
-        # Of a REQUEST that waits for its slot: the number of its arrival, and the instant since which it waits; 0 after it
-        # got a slot.
+        # For a REQUEST that waits for its slot: `arrival` is the number of its arrival, `queued_ns` the instant since
+        # which it waits, 0 after it got a slot.
         uint64_t arrival
         uint64_t queued_ns
 
@@ -85,7 +85,8 @@ cdef enum:
 
 cdef class DeficitRing:
     cdef:
-        # The first message of each id that waits for its turn, in order, including dropped messages; the state of turns.
+        # `items`: the first message of each id that waits for its turn, in order, including dropped messages; `round`:
+        # the state of turns.
         Queue items
         Round round
 

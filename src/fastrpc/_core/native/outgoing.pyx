@@ -189,10 +189,10 @@ cdef int let_go(Outgoing item) except -1:
 
 
 cdef int let_go_of_all(list calls, tuple queues) except -1:
-    """Detach the waiting messages of some calls and in some queues.
+    """Detach the waiting messages of these calls and in these queues from their calls.
 
-    A message and its call refer to each other. Otherwise large answers would stay in memory, uncounted, until the garbage
-    collector runs.
+    A message and its call refer to each other. Unless they are detached, large answers stay in memory, uncounted, until
+    the garbage collector runs.
     """
     cdef Queue queue
     for call in calls:

@@ -37,7 +37,7 @@ cdef class PartsOwner(Engine):
         CalleeHooks callee_hooks
         CallerHooks caller_hooks
 
-        # The settings of the peer, and our last announced settings.
+        # `peer`: the settings of the peer; `ours`: our last announced settings.
         readonly WireSettings peer
         readonly WireSettings ours
 
@@ -62,7 +62,8 @@ cdef class PartsOwner(Engine):
         # The instant of the peer's last answer to a PING.
         uint64_t answered_ns
 
-        # The texts of the server's last verdict on our credential, and of the end of the connection.
+        # `auth_text`: the text of the server's last verdict on our credential; `closed_text`: the text of the end of
+        # the connection.
         readonly str auth_text
         readonly str closed_text
 
@@ -103,8 +104,8 @@ cdef class PartsOwner(Engine):
         readonly int closed_reason
         readonly bint closed_by_peer
 
-        # Whether this is the client's side; whether the peer accepts no new calls; whether it asks us to open another
-        # connection.
+        # `is_client`: whether this is the client's side; `peer_drains`: whether the peer accepts no new calls;
+        # `peer_replaces`: whether it asks us to open another connection.
         readonly bint is_client
         readonly bint peer_drains
         readonly bint peer_replaces

@@ -21,9 +21,9 @@ cdef enum:
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Waiting messages: small messages wait for credit; large messages, and streams without room, wait for their turn
-        # in the ring. Each queue is None until the first message. The number of dropped messages, which stay in their
-        # queue until there are too many. The bytes of all waiting messages.
+        # Waiting messages: small ones wait for credit; large ones, and streams without room, wait for their turn in the
+        # ring. Each queue is None until the first message. The number of dropped messages, which stay in their queue
+        # until there are too many. The bytes of all waiting messages.
         PriorityQueue small
         DeficitRing ring
         Py_ssize_t dropped
@@ -35,7 +35,8 @@ cdef class SendQueue(Output):
         # Unwritten bytes of our requests and answers that are sent in pieces.
         Py_ssize_t cut_bytes
 
-        # The connection's credit, and the number of data frames sent, which limits the number of the peer's CREDIT frames.
+        # `send_left`: the connection's credit; `data_frames_sent`: the number of data frames sent, which limits the
+        # number of the peer's CREDIT frames.
         readonly int64_t send_left
         uint64_t data_frames_sent
 

@@ -83,7 +83,7 @@ cdef struct FieldTable:
     # `Message.field`, for errors.
     Piece label
 
-    # The key in the plain map of the message, in msgpack; for arguments also the key by name.
+    # `key`: the key in the plain map of the message, in msgpack; `name_key`: for arguments also the key by name.
     Piece key
     Piece name_key
 
@@ -119,8 +119,8 @@ cdef struct MessageTable:
     FieldTable* fields
     # The first pair of the plain map, or the first item of the plain array, if the message is a tagged Struct.
     Piece head
-    # The position in `fields` plus 1 for each field number below LOW_NUMBERS, 0: unknown; all positions, in order of
-    # the numbers.
+    # `low`: the position in `fields` plus 1 for each field number below LOW_NUMBERS, 0: unknown; `by_number`: all
+    # positions, in order of the numbers.
     uint8_t[64] low
     int* by_number
 

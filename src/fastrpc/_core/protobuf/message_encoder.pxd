@@ -20,7 +20,7 @@ cdef class MessageEncoder:
 
         # While a value is written: the rest of the plain value, whose bytes `write` keeps alive.
         Plain _plain
-        # The number of messages around the present value, and the number of their oneofs.
+        # `_depth`: the number of messages around the present value; `_chosen_count`: the number of their oneofs.
         int _depth
         Py_ssize_t _chosen_count
 

@@ -71,7 +71,8 @@ cdef class Profile:
     cdef:
         # The name of the protocol in configuration and counters.
         readonly str name
-        # The first byte of each sent frame, and the required first byte of received frames (-1 = any).
+        # `magic`: the first byte of each sent frame; `checked_magic`: the required first byte of received frames (-1 =
+        # any).
         readonly uint8_t magic
         readonly int checked_magic
         # The metadata key of an error's text.

@@ -27,7 +27,7 @@ cdef class RpcxBody(Placing):
         # The wire, borrowed. It holds this object, and only the wire and its link use this object.
         PyObject* wire
 
-        # The incomplete long frame, or None; the size of the largest complete frame so far.
+        # `frame`: the incomplete long frame, or None; `trusted`: the size of the largest complete frame so far.
         Assembly frame
         Py_ssize_t trusted
 
@@ -50,11 +50,13 @@ cdef class RpcxFraming(Wire):
         # The size of the longest frame that is accepted.
         Py_ssize_t most_frame
 
-        # The memory of an incomplete long frame; the number of bytes to skip, which are the rest of a refused frame.
+        # `body`: the memory of an incomplete long frame; `skip_left`: the number of bytes to skip, which are the rest
+        # of a refused frame.
         RpcxBody body
         Py_ssize_t skip_left
 
-        # Whether a frame is incomplete; the instant of its first bytes, 0 without a frame; the number of its received bytes.
+        # `is_partial`: whether a frame is incomplete; `frame_began_ns`: the instant of its first bytes, 0 without a
+        # frame; `frame_bytes`: the number of its received bytes.
         bint is_partial
         readonly uint64_t frame_began_ns
         Py_ssize_t frame_bytes

@@ -47,7 +47,7 @@ cdef int begin_message(Frame* frame, uint8_t kind, uint64_t id, bytes metadata) 
 @cython.final
 cdef class UpwardFrames:
     cdef:
-        # The bytes for the connection above, and the writer of its frames.
+        # `out`: the bytes for the connection above; `wire`: the writer of its frames.
         WriteBuffer out
         NativeProtocol wire
 
@@ -57,7 +57,8 @@ cdef class UpwardFrames:
         Py_ssize_t piece
         Py_ssize_t most_metadata
 
-        # The bytes that the connection above accepts now, 0 before its preface; the frames that wait for credit, in order.
+        # `credit`: the bytes that the connection above accepts now, 0 before its preface; `held`: the frames that wait
+        # for credit, in order.
         int64_t credit
         object held
 

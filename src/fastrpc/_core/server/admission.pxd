@@ -20,7 +20,7 @@ cdef class LaterSteps:
 @cython.final
 cdef class CallAdmission:
     cdef:
-        # The budgets for bytes that connections hold; the part that refuses calls.
+        # `memory`: the budgets for bytes that connections hold; `refusals`: the part that refuses calls.
         MemoryBudget memory
         RefusedCalls refusals
 

@@ -36,7 +36,8 @@ cdef class ConnectionLife:
         uint64_t leave_at_ns
         uint64_t linger_until_ns
 
-        # The instant of the last use, and the earliest instant at which a drain closes an idle connection.
+        # `used_ns`: the instant of the last use; `kept_until_ns`: the earliest instant at which a drain closes an idle
+        # connection.
         uint64_t used_ns
         uint64_t kept_until_ns
 
@@ -58,8 +59,9 @@ cdef class ConnectionLife:
         # The `server.openings.Openings` that counts the connection; None if its opening is over or was not counted.
         object openings
 
-        # Whether the protocol wants reading to pause; whether reading is paused, for the protocol or because the peer does
-        # not read our output; the instant of the last pause or resumption.
+        # `wants_pause`: whether the protocol wants reading to pause; `is_held_back`: whether reading is paused, for the
+        # protocol or because the peer does not read our output; `resumed_ns`: the instant of the last pause or
+        # resumption.
         bint wants_pause
         bint is_held_back
         uint64_t resumed_ns
@@ -67,8 +69,8 @@ cdef class ConnectionLife:
         # The instant of the next check by `has_rested` or `has_left`.
         uint64_t next_ns
 
-        # The instant since which the peer reads no output, 0 if it does; the bytes it had accepted at the last check; the
-        # interval at which unsent output is counted again.
+        # `stuck_ns`: the instant since which the peer reads no output, 0 if it does; `taken`: the bytes it had accepted
+        # at the last check; `output_look_ns`: the interval at which unsent output is counted again.
         uint64_t stuck_ns
         int64_t taken
         uint64_t output_look_ns

@@ -10,7 +10,8 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class HandlerFailures:
     cdef:
-        # The server's Python part, which chooses status, text and details; the limits of memory and size for details.
+        # `dispatcher`: the server's Python part, which chooses status, text and details; `room`: the limits of memory
+        # and size for details.
         object dispatcher
         OutputRoom room
 

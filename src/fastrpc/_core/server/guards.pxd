@@ -66,7 +66,8 @@ cdef class Guards:
         # The rights of callers; None if every peer may call every method.
         readonly Access access
 
-        # The limits of callers, or None; whether there are rights or limits, without which no call is checked.
+        # `limits`: the limits of callers, or None; `has_guards`: whether there are rights or limits, without which no
+        # call is checked.
         readonly CallLimits limits
         bint has_guards
 

@@ -14,11 +14,12 @@ cdef class HandlerContexts:
         object _idle
         # The variables of the context from which the idle context was copied.
         object _source
-        # The idle context's CurrentCall, and the context's variables when it was made.
+        # `_slot`: the idle context's CurrentCall; `_variables`: the context's variables when it was made.
         CurrentCall _slot
         object _variables
 
-        # The nodes on the path from `_variables`, which owns them, to `_slot`, and their number, 0 until they are known.
+        # `_nodes`: the nodes on the path from `_variables`, which owns them, to `_slot`; `_depth`: their number, 0
+        # until they are known.
         void* _nodes[MOST_NODES]
         int _depth
 
@@ -35,7 +36,7 @@ cdef class HandlerContexts:
 
 cdef class SharedContext:
     cdef:
-        # The last copy, or None, and the variables that it was made with.
+        # `_last`: the last copy, or None; `_source`: the variables that it was made with.
         object _last
         object _source
 

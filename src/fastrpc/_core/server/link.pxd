@@ -36,7 +36,8 @@ cdef class Link(Engine):
         Flow flow
         Backlog backlog
 
-        # Whether the last pump left output in the wire; whether senders of streams have waited since the last `Flow.room`.
+        # `has_backlog`: whether the last pump left output in the wire; `has_senders`: whether senders of streams have
+        # waited since the last `Flow.room`.
         bint has_backlog
         bint has_senders
 

@@ -55,12 +55,14 @@ cdef class MemoryBudget(Timed):
 @cython.final
 cdef class HeldPieces:
     cdef:
-        # The call whose handler holds the pieces; the budget of its connection; the bytes that it counts for the pieces.
+        # `call`: the call whose handler holds the pieces; `_memory`: the budget of its connection; `held`: the bytes
+        # that it counts for the pieces.
         readonly ServerCall call
         MemoryBudget _memory
         readonly int64_t held
 
-        # The initial credit of the call's stream, and the payload bytes that the call had sent and received by then.
+        # `_first_credit`: the initial credit of the call's stream; `_moved_before`: the payload bytes that the call had
+        # sent and received by then.
         int64_t _first_credit
         uint64_t _moved_before
 

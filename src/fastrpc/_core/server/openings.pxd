@@ -13,7 +13,8 @@ cdef class Openings(Timed):
         # The gate, which has the server's connections.
         Gate gate
 
-        # The limit of connections that are opening at the same time, above which silent ones are closed; its name.
+        # `limit`: the limit of connections that are opening at the same time, above which silent ones are closed;
+        # `bound`: its name.
         readonly Py_ssize_t limit
         readonly str bound
 
@@ -28,8 +29,8 @@ cdef class Openings(Timed):
         dict waiting
         dict waiting_prefaced
 
-        # The instant of the next check for silent connections, 0 = none; whether the check was deferred once; whether
-        # too many openings were logged.
+        # `look_ns`: the instant of the next check for silent connections, 0 = none; `is_put_off`: whether the check was
+        # deferred once; `is_reported`: whether too many openings were logged.
         uint64_t look_ns
         bint is_put_off
         bint is_reported

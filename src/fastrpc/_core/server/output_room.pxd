@@ -27,7 +27,8 @@ cdef class OutputRoom(Timed):
         # The size limit of a sent message.
         uint64_t sent_bytes
 
-        # Futures of senders that wait for memory, in order; whether they will be checked in the next turn.
+        # `_senders`: futures of senders that wait for memory, in order; `_is_looking`: whether they will be checked in
+        # the next turn.
         object _senders
         bint _is_looking
 
@@ -40,8 +41,8 @@ cdef class OutputRoom(Timed):
         # Whether this object is in the queue of slices.
         bint _is_queued
 
-        # The instant at which woken tasks have used up their time in this turn of the loop, 0 if none wrote a large output;
-        # whether that instant has passed.
+        # `_ends_ns`: the instant at which woken tasks have used up their time in this turn of the loop, 0 if none wrote
+        # a large output; `is_spent`: whether that instant has passed.
         uint64_t _ends_ns
         bint is_spent
 

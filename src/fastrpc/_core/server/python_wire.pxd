@@ -24,11 +24,12 @@ cdef class PythonWire(Wire):
         # The connection of the wire's link, through which the link is reached; None before `join`.
         readonly LinkedConnection connection
 
-        # The stream while it is connected, held because the loop does not hold a paused stream; whether it was connected.
+        # `_held`: the stream while it is connected, held because the loop does not hold a paused stream; `has_begun`:
+        # whether it was connected.
         object _held
         bint has_begun
 
-        # The instant of the first bytes of an incomplete message, and the number of its received bytes.
+        # `began_ns`: the instant of the first bytes of an incomplete message; `part`: the number of its received bytes.
         uint64_t began_ns
         Py_ssize_t part
 

@@ -47,8 +47,8 @@ cdef class ServerCall(Call):
         # Whether the caller asks only for the head of a stream, so that no handler starts.
         readonly uint8_t wants_head
 
-        # Whether the deadline of the call has passed; whether no handler saw the call, as an interceptor or a full
-        # queue refused it.
+        # `is_expired`: whether the deadline of the call has passed; `never_started`: whether no handler saw the call,
+        # as an interceptor or a full queue refused it.
         readonly bint is_expired
         public bint never_started
 
@@ -141,13 +141,14 @@ cdef int keep_identities(ServedConnection connection) except -1
 
 cdef class CallLine:
     cdef:
-        # The calls, with None in the place of a removed call; the number of calls; the index of the first call.
+        # `_places`: the calls, with None in the place of a removed call; `count`: the number of calls; `_head`: the
+        # index of the first call.
         list _places
         readonly Py_ssize_t count
         Py_ssize_t _head
 
-        # The number of places removed from the front; the number of the line (Line). `ServerCall.places[line]` is the index
-        # of a call plus the removed places.
+        # `_left`: the number of places removed from the front; `_line`: the number of the line (Line).
+        # `ServerCall.places[line]` is the index of a call plus the removed places.
         uint64_t _left
         int _line
 

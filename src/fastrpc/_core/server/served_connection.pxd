@@ -95,7 +95,8 @@ cdef class ServedConnection:
         # Descriptions of the peer for calls of other protocols than the connection's, by protocol, or None.
         dict peers
 
-        # Whether the peer has disconnected, so that answers are dropped; whether its credential has expired.
+        # `is_closed`: whether the peer has disconnected, so that answers are dropped; `is_expired`: whether its
+        # credential has expired.
         readonly bint is_closed
         readonly bint is_expired
 
@@ -134,7 +135,8 @@ cdef class ServedConnection:
         uint64_t held_until_ns
         # If received bytes wait for their turn, the hold lasts longer, but not beyond this instant.
         uint64_t patient_until_ns
-        # `received_ns` at the last check of the hold; the bytes that requests held when the hold began.
+        # `seen_read_ns`: `received_ns` at the last check of the hold; `stalled_held`: the bytes that requests held when
+        # the hold began.
         uint64_t seen_read_ns
         int64_t stalled_held
         # The number of checks of the hold so far.
@@ -170,7 +172,8 @@ cdef class ServedConnection:
         public uint64_t max_message
         public uint32_t max_metadata
 
-        # Whether the connection drains, and the event that is set then, created on first use.
+        # `is_draining`: whether the connection drains; `drain_signal`: the event that is set then, created on first
+        # use.
         readonly bint is_draining
         object drain_signal
 

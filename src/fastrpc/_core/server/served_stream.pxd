@@ -43,8 +43,8 @@ cdef class ServedStream(StreamChannel):
         # The error of compressing the last message, or None.
         object unsent_error
 
-        # The bytes of received messages that are counted for the connection; the part of them for the last taken message,
-        # which counts with its decoded size until the handler asks for the next message.
+        # `held`: the bytes of received messages that are counted for the connection; `taken_held`: the part of them for
+        # the last taken message, which counts with its decoded size until the handler asks for the next message.
         int64_t held
         int64_t taken_held
 
@@ -54,7 +54,8 @@ cdef class ServedStream(StreamChannel):
         object room
         list taken_rooms
 
-        # Whether the first metadata, or a message without metadata, was sent; whether the handler got its arguments.
+        # `is_committed`: whether the first metadata, or a message without metadata, was sent; `is_bound`: whether the
+        # handler got its arguments.
         readonly bint is_committed
         bint is_bound
 

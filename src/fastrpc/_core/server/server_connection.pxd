@@ -16,8 +16,8 @@ cdef class ServerSide(Side):
         # The connections in their opening.
         Openings openings
 
-        # Whether the connection is opening; whether it exceeds `Limits.connections`; the reason of a drain that has to wait
-        # until the connection is open, -1 = none.
+        # `is_opening`: whether the connection is opening; `is_surplus`: whether it exceeds `Limits.connections`;
+        # `pending_drain`: the reason of a drain that has to wait until the connection is open, -1 = none.
         bint is_opening
         bint is_surplus
         int pending_drain

@@ -24,7 +24,8 @@ cdef class StartTurns:
         # The longest hold after a stall, without the time in which received bytes wait for their turn.
         uint64_t hold_ns
 
-        # The connections whose waiting calls are checked in the next turn; whether that is scheduled, and since when.
+        # `turn`: the connections whose waiting calls are checked in the next turn; `is_scheduled`: whether that is
+        # scheduled; `scheduled_ns`: since when.
         object turn
         bint is_scheduled
         uint64_t scheduled_ns

@@ -50,7 +50,8 @@ cdef class StreamChannel(Timed):
         # `input_error` itself, until it is raised for the first time.
         object fresh_error
 
-        # Whether nothing more can be sent; the error for a sender, None if this side ended its stream itself.
+        # `output_ended`: whether nothing more can be sent; `output_error`: the error for a sender, None if this side
+        # ended its stream itself.
         readonly bint output_ended
         object output_error
 
@@ -75,7 +76,7 @@ cdef class StreamChannel(Timed):
         # The instant at which the reader lets other work run although messages are present; 0: not set.
         uint64_t _turn_ends_ns
 
-        # The future on which a sender waits; since when it waits.
+        # `_room`: the future on which a sender waits; `_sending_ns`: since when it waits.
         object _room
         uint64_t _sending_ns
 
@@ -153,7 +154,7 @@ cdef enum Wanted:
 @cython.final
 cdef class Receiving:
     cdef:
-        # The stream; the kind of result; the most messages in it.
+        # `channel`: the stream; `wanted`: the kind of result; `limit`: the most messages in it.
         StreamChannel channel
         int wanted
         Py_ssize_t limit

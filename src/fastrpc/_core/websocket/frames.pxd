@@ -58,7 +58,7 @@ cdef class WebSocketReader:
         uint8_t[4] mask
         int turned
 
-        # The completed part: a message, or the content of a control frame; its opcode.
+        # `payload`: the completed part: a message, or the content of a control frame; `kind`: its opcode.
         readonly bytes payload
         readonly int kind
         # Of a close frame.

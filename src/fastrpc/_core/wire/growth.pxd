@@ -38,7 +38,7 @@ cdef struct WindowPool:
 
 
 cdef struct Growth:
-    # Bytes taken but not yet returned as credit; the growth of the window beyond its initial size.
+    # `owed`: bytes taken but not yet returned as credit; `grown`: the growth of the window beyond its initial size.
     int64_t owed
     int64_t grown
     # Whether the sender had to wait for the window since the reader last waited.
