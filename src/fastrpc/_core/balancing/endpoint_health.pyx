@@ -110,7 +110,7 @@ cdef class OutlierDetector:
         return self._methods.setdefault(method if len(self._methods) < MOST_METHODS else "", MethodTime())
 
     cdef int eject(self, EndpointHealth health, uint64_t now) except -1:
-        """Eject an endpoint, longer each further time."""
+        """Eject an endpoint, each time for longer than before."""
         health.times += 1
         health.is_ejected = True
         health.until_ns = now + min(self._ejection_ns * <uint64_t>min(health.times, 1000), self._longest_ns)

@@ -33,7 +33,7 @@ cdef class EndpointSet:
         KeySelector _key_selector
         # The registry, for the error of a call without endpoints; "" for given endpoints.
         readonly str source
-        # The first generation of the next breaker, which ignores the tickets of earlier breakers.
+        # `_generation`: the first generation of the next breaker, which ignores the tickets of earlier breakers.
         object _breaker_settings
         int64_t _generation
         OutlierDetector _detector
@@ -55,8 +55,8 @@ cdef class EndpointSet:
         # The function called after the filters ran, or None.
         public object on_narrowed
 
-        # From this instant on a pick first updates the endpoints: the instant of the next comparison, or never; 0 after
-        # the set of available endpoints has changed.
+        # From `_look_ns` on a pick first updates the endpoints. It is the instant of the next comparison, or never; 0
+        # after the set of available endpoints has changed.
         uint64_t _look_ns
         bint _is_stale
         bint _is_panicking

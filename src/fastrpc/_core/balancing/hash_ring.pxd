@@ -13,7 +13,7 @@ cdef extern from "base/hash64.h" nogil:
 
 
 cdef struct Node:
-    # The seed of its points; the number of its points on the ring; its share.
+    # `identity`: the seed of the node's points; `points`: the number of its points on the ring; `weight`: its share.
     uint64_t identity
     uint32_t points
     uint32_t weight

@@ -20,7 +20,7 @@ cdef enum CallState:
     STATE_STREAMING = 6
     STATE_ANSWERING = 7
     STATE_GIVEN_UP = 8
-    # Both: the table no longer knows it.
+    # On both sides: the table no longer has the call.
     STATE_GONE = 9
 
 cdef enum HandlerStyle:

@@ -7,8 +7,8 @@ from libc.stdint cimport uint64_t
 
 cdef class BlockingCall(ClientCall):
     cdef:
-        # The session of its connection, which threads share; the wait of its thread, None for a stream; whether the session
-        # counts a stream among its users.
+        # `shared_session`: the session of the connection, which threads share; `wait`: the wait of the call's thread,
+        # None for a stream; `is_used`: whether the session counts the stream among its users.
         BlockingSession shared_session
         Wait wait
         bint is_used

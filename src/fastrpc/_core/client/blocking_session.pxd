@@ -13,8 +13,9 @@ cdef class BlockingSession:
     # Fields are written under the guard of the stream, and the engine is used under it. A thread that holds no guard may
     # read single fields under the GIL: whether the engine is usable or closed, the number of users, the instants.
     cdef:
-        # The engine of the connection, never None, which the stream holds too; the stream, with the guard; the events that
-        # the stream reports. None of them has a pointer to the session. Then the peer's address.
+        # `engine`: the engine of the connection, never None, which the stream holds too; `stream`: the stream, with the
+        # guard; `events`: the events that the stream reports. None of them has a pointer to the session. `endpoint`:
+        # the peer's address.
         readonly Engine engine
         BlockingStream stream
         BlockingEvents events
@@ -52,6 +53,7 @@ cdef class BlockingSession:
     cdef int let_go(self, ClientCall call) except -1
     cdef int _drop_left_calls(self) except -1
 
-    # The turns. The caller holds the guard. The turns release it while they wait, and `_go` at the end of a use.
+    # The turns. The caller holds the guard. The turns release it while they wait, and `_go` releases it at the end of a
+    # use.
 
     cdef bint _is_ready(self) noexcept

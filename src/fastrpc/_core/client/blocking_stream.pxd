@@ -10,8 +10,8 @@ from fastrpc._core.io.engine cimport ByteStream, Engine
 
 
 cdef class StreamEvents:
-    # The stream holds it, and calls it under the guard. It has no pointer to the stream or the session: the pointer would
-    # dangle when one of them is freed.
+    # The stream holds this object, and calls it under the guard. The object has no pointer to the stream or the
+    # session: the pointer would dangle once one of them is freed.
     cdef int became_ready(self) except -1
     cdef int left_behind(self) except -1
     cdef int output_left(self, BlockingStream stream) except -1
@@ -21,12 +21,12 @@ cdef class StreamEvents:
 
 @cython.final
 cdef class BlockingStream(ByteStream):
-    # Fields are read and written under the guard. Exceptions: `guard`, `holder` and `generation`, by which a thread gets
-    # it; `is_left_behind`, read under the GIL; and during a system call the memory that the thread was given: the
-    # receiver's place, the parts of the thread that sends.
+    # Fields are read and written under the guard. Exceptions: `guard`, `holder` and `generation`, by which a thread
+    # gets the guard; `is_left_behind`, read under the GIL; and during a system call the memory that the thread was
+    # given: the receiver's place, the parts of the thread that sends.
     cdef:
-        # The protocol: the stream holds it, and the engine borrows the stream. The events of the session's threads. Both
-        # are never None.
+        # `engine`: the protocol, which the stream holds and which borrows the stream. `events`: the events of the
+        # session's threads. Both are never None.
         Engine engine
         StreamEvents events
 

@@ -37,17 +37,18 @@ cdef class PythonCalls(CallingPart):
 
 cdef class CallingEngine(PythonEngine):
     cdef:
-        # The name of its protocol.
+        # The name of the connection's protocol.
         readonly str protocol
 
-        # The rules of its life, with the object that is notified; the credential to present, or None.
+        # `life`: the rules of the connection's life, with the object that is notified; `credential`: the credential to
+        # present, or None.
         readonly ClientLife life
         readonly bytes credential
 
         # The calls under way: `calling` of the base.
         readonly PythonCalls own_calls
 
-        # The reason of its close.
+        # The reason why the connection was closed.
         readonly str closed_text
 
         # `auth_status`: the status of the server's verdict on the credential, -1 before the verdict; `auth_text`: its

@@ -46,7 +46,8 @@ cdef class ClientCall(Call):
         # (`send_again`).
         bytes early_request
 
-        # The answer once it arrived: the payload and its encoding, or the error. `is_settled`: one of them is set.
+        # The answer once it arrived: its payload (`answer`) and the payload's encoding, or the error (`failure`).
+        # `is_settled`: whether the payload or the error is set.
         bytes answer
         object failure
         uint8_t answer_codec
@@ -59,13 +60,14 @@ cdef class ClientCall(Call):
         uint8_t is_counted
         uint8_t is_inside_retry
 
-        # The verb (VERB_CALL …). An attempt of another call has that call's deadline and a given connection, and its
-        # errors are not retried; `has_lost`: another attempt was faster.
+        # `verb`: VERB_CALL and others. `is_attempt`: whether this is an attempt of another call, with that call's
+        # deadline and a given connection; errors of an attempt are not retried. `has_lost`: whether another attempt was
+        # faster.
         uint8_t verb
         uint8_t is_attempt
         uint8_t has_lost
 
-        # For the interceptors around it: whether an attempt may have reached a handler.
+        # For the interceptors around the call: whether an attempt may have reached a handler.
         public uint8_t _may_have_run
 
         # Called with the number and endpoint of each attempt; or None.
@@ -92,8 +94,8 @@ cdef class ClientCall(Call):
         EndpointState endpoint_state
         int64_t ticket
 
-        # The state of a streaming call, None for a unary one; the calls of a batch whose head it is (BatchCall), or
-        # None.
+        # `streaming`: the state of a streaming call, None for a unary one; `batch`: the batch (BatchCall) whose head
+        # this call is, or None.
         Streaming streaming
         object batch
 

@@ -30,5 +30,5 @@ cdef class ClientConnection(Connection):
         # Whether the peer's SETTINGS have arrived.
         readonly bint is_ready
 
-        # The rules of its opening, age and rest, with its owner.
+        # The rules of the connection's opening, age and rest, with its owner.
         readonly ClientLife life

@@ -20,7 +20,8 @@ cdef enum:
     ENCODING_UNKNOWN = 255
 
 cdef enum MessageProblem:
-    # Why a message is refused: its flags are neither 0 nor IS_COMPRESSED; it is longer than the reader's limit.
+    # Why a message is refused. MESSAGE_FLAGS: its flags are neither 0 nor IS_COMPRESSED. MESSAGE_TOO_LARGE: it is
+    # longer than the reader's limit.
     MESSAGE_OK = 0
     MESSAGE_FLAGS = 1
     MESSAGE_TOO_LARGE = 2

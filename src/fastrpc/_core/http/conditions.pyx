@@ -18,7 +18,7 @@ from fastrpc._core.http.messages cimport FORM_NONE
 
 cdef bytes NO_STORE = b"Cache-Control: no-store\r\n"
 
-# An entity tag, whose text is compared without the mark of a weak tag; a list of tags.
+# TAG: an entity tag, whose text is compared without the mark of a weak tag. TAGS: a list of tags.
 cdef object TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 cdef object TAGS = re.compile(rf'[ \t,]*(?:{TAG.pattern}[ \t]*(?:,[ \t,]*|$))*')
 

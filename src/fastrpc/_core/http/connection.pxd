@@ -12,7 +12,8 @@ from fastrpc._core.server.gate cimport Gate
 @cython.final
 cdef class GatewayConnection(HttpConnection):
     cdef:
-        # The state that all connections share; the object that represents this connection for the gate.
+        # `service` and `gate`: the state that all connections share; `connection`: the object that represents this
+        # connection for the gate.
         readonly HttpService service
         readonly Gate gate
         readonly EngineServedConnection connection

@@ -159,8 +159,8 @@ cdef class GatewayRequests(RequestState):
         return 0 if self.has_started else self.service.gate.await_rest(call)
 
     cdef int part_came(self, Exchange exchange, bytes part, bint is_last) except -1:
-        # A request that is already answered needs no further part. Held: with a part the request may end, which forgets
-        # its reading.
+        # A request that is already answered needs no further part. The local variables hold both: the request may end
+        # with a part, which clears the attributes.
         cdef ServerCall call = self.call
         cdef BodyReading body = self.body
         return 0 if call is None or body is None else body.part(self, call, part, is_last)

@@ -21,12 +21,13 @@ cdef enum:
 @cython.final
 cdef class HttpTerms:
     cdef:
-        # The request of the call or, for a part of a document such as JSON-RPC, the request that it belongs to; None for a
-        # call on a connection of gRPC. The protocol of the call.
+        # `request`: the request of the call or, for a part of a document such as JSON-RPC, the request that it belongs
+        # to; None for a call on a connection of gRPC. `protocol`: the protocol of the call.
         RequestState request
         str protocol
 
-        # The called method, or None; its name in the gate's form; the handler of a fixed path, or None.
+        # `target`: the called method, or None; `name`: its name in the gate's form; `path`: the handler of a fixed
+        # path, or None.
         HttpMethod target
         bytes name
         object path
@@ -78,7 +79,8 @@ cdef class HttpTerms:
         # The origin of the web page that sent the request; None if no page did, or a page of the server's own origin.
         bytes origin
 
-        # Whether the request asks for a WebSocket; whether the WebSocket is open; the chosen subprotocol.
+        # `is_socket`: whether the request asks for a WebSocket; `is_open`: whether the WebSocket is open;
+        # `subprotocol`: the chosen one.
         bint is_socket
         bint is_open
         str subprotocol
@@ -120,7 +122,7 @@ cdef class HttpTerms:
 @cython.final
 cdef class Outcome:
     cdef:
-        # The encoded result, or None; the failure, or None.
+        # `value`: the encoded result, or None; `failure`: the failure, or None.
         readonly bytes value
         readonly Failure failure
 

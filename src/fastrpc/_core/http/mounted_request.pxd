@@ -14,7 +14,8 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class MountedRequest:
     cdef:
-        # The call that represents the request for the gate; its connection, which may be closed; the request; its head.
+        # `call`: the call that represents the request for the gate; `_connection`: its connection, which may be closed;
+        # `_state` and `head`: the request and its head.
         readonly ServerCall call
         EngineServedConnection _connection
         RequestState _state

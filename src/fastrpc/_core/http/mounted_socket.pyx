@@ -63,12 +63,12 @@ cdef class MountedSocket(SocketEnd):
         MountedRequest _request
         str _name
 
-        # Messages that the application has not received, and the number of their bytes.
+        # `_messages`: the messages that the application has not received; `_held`: the number of their bytes.
         object _messages
         Py_ssize_t _held
 
-        # Whether the application has received websocket.connect; whether it has accepted; the code and the reason of the
-        # end.
+        # `_has_told`: whether the application has received websocket.connect; `_has_accepted`: whether it has accepted;
+        # `_code` and `_reason`: the code and the reason of the end.
         bint _has_told
         bint _has_accepted
         int _code

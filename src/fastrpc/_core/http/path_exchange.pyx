@@ -34,11 +34,12 @@ cdef enum:
 cdef class PathExchange:
 
     cdef:
-        # The call of the request, and its connection, which both outlast the exchange.
+        # `asked`: the call of the request; `served`: its connection. Both outlast the exchange.
         ServerCall asked
         ServedConnection served
 
-        # The head of the request; whether this is a message of the WebSocket that the request opened.
+        # `head`: the head of the request; `is_message`: whether this is a message of the WebSocket that the request
+        # opened.
         readonly RequestHead head
         readonly bint is_message
 

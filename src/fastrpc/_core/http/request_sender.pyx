@@ -101,7 +101,8 @@ cdef int64_t admit(
     RequestState request, Exchange exchange, ServerCall call, HttpTerms terms, RequestHead head
 ) except? -2:
     cdef bint is_large = is_long(head), is_method = terms.path is None and terms.mount is None
-    # By the request alone: a stream passes the gate at its begin, and an unknown method is reported as early.
+    # Decided by the request alone, not by its method, so that an unknown method is reported as early as a known one.
+    # The gate sees a stream when it begins.
     cdef bint is_stream = terms.is_socket or body_kind(head) == BODY_LINES
     cdef bint asks_early = request.service.gate.guards.asks_access() and (is_large or is_stream and is_method)
     if terms.fault_status or terms.path is None and call.route is None:
@@ -133,7 +134,7 @@ cdef uint64_t check_sender(RequestState request, Exchange exchange, uint64_t now
     if request.service.gate.guards.give_up(call):
         terms_of(call).set_fault(504, text, b"")
         _answer_early(request, exchange)
-        # Then the verdict finds no request.
+        # A verdict that arrives later finds no request.
         request.call = None
     return 0
 

@@ -22,7 +22,8 @@ cdef class BodyReading:
 
 cdef class RequestState(HttpApplication):
     cdef:
-        # The state that all connections share; the object that represents this connection for calls and the gate.
+        # `service`: the state that all connections share; `connection`: the object that represents this connection for
+        # calls and the gate.
         HttpService service
         EngineServedConnection connection
 
@@ -35,12 +36,13 @@ cdef class RequestState(HttpApplication):
         # The exchange, borrowed, as it holds this object; NULL once the exchange is over.
         PyObject* _exchange
 
-        # The call of the request that is being received or answered, None between two requests; whether the rest of the
-        # body is not read.
+        # `call`: the call of the request that is being received or answered, None between two requests; `leaves_body`:
+        # whether the rest of the body is not read.
         ServerCall call
         bint leaves_body
 
-        # Of the present request: whether the gate has its call; the reading of its body, None: it arrives whole.
+        # For the present request: `has_started` is whether the gate has its call; `body` reads its body in parts, None
+        # if the body arrives whole.
         bint has_started
         BodyReading body
 
@@ -56,8 +58,8 @@ cdef class RequestState(HttpApplication):
         # The instant of the next sign of life of a silent stream; 0: none is due.
         uint64_t sign_due_ns
 
-        # The calls that are parts of the present request and did not end in their first step, or None. Some may have ended
-        # since. The number of parts at which the ended ones are removed.
+        # `parts`: the calls that are parts of the present request and did not end in their first step, or None. Some
+        # may have ended since. `_many_parts`: the number of parts at which the ended ones are removed.
         set parts
         Py_ssize_t _many_parts
 

@@ -19,8 +19,8 @@ cdef class HttpMethod:
         readonly bint is_safe
         readonly bint is_protobuf
 
-        # The marshals of its calls by HTTP, made on first use. Functions: for a marshal by codec, for the arguments in a
-        # query as JSON, for the mistakes in arguments.
+        # The marshals of the method's calls by HTTP, made on first use. The functions return: a marshal by codec; the
+        # arguments in a query as JSON; the mistakes in arguments.
         Marshal _json
         Marshal _msgpack
         object _marshal_of
@@ -52,14 +52,15 @@ cdef class HttpService:
         # The handlers of fixed paths by path.
         readonly dict paths
 
-        # The origins whose pages may call; the hosts of this server, None if any Host is accepted.
+        # `origins`: the origins whose pages may call; `hosts`: the hosts of this server, None if any Host is accepted.
         frozenset origins
         OwnHosts hosts
 
         # The accepted hosts for applications that need no identity, which pages of any origin may call.
         public OwnHosts open_hosts
 
-        # The most bytes of a body, and of a message of a stream; the most received bytes that a stream may hold.
+        # `body_bytes`: the most bytes of a body, and of a message of a stream; `window_bytes`: the most received bytes
+        # that a stream may hold.
         Py_ssize_t body_bytes
         Py_ssize_t window_bytes
 
@@ -78,7 +79,7 @@ cdef class HttpService:
         # The interval after which a silent stream sends a sign of life.
         uint64_t sign_ns
 
-        # Makes the `HttpMethod` of a route; the methods by route, made on first use.
+        # `_make_method` makes the `HttpMethod` of a route; `_methods`: the methods by route, made on first use.
         object _make_method
         dict _methods
 

@@ -20,7 +20,7 @@ cdef dict OPTIONS_BY_PATH = {
     "/mcp": "mcp",
 }
 
-# The verbs that pages may use: without routes; with routes.
+# The verbs that pages may use: VERBS without routes, ROUTE_VERBS with routes.
 cdef bytes VERBS = b"GET, HEAD, POST"
 cdef bytes ROUTE_VERBS = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 

@@ -18,12 +18,12 @@ cdef class SocketEnd(BareAnswering):
         Exchange exchange
         ConnectionLife life
 
-        # The state that all connections share; the reader of the peer's frames.
+        # `service`: the state that all connections share; `reader`: the reader of the peer's frames.
         HttpService service
         WebSocketReader reader
 
-        # The call, None once it is answered; for a fixed path, the call of the request that opened the WebSocket. Its
-        # terms; whether a close frame was sent.
+        # `call`: the call, None once it is answered; for a fixed path, the call of the request that opened the
+        # WebSocket. `terms`: the terms of the call; `has_closed`: whether a close frame was sent.
         ServerCall call
         HttpTerms terms
         bint has_closed

@@ -73,23 +73,25 @@ cdef class StreamRequest:
     cdef:
         HttpService _service
 
-        # The head in the form that all versions of HTTP share, and its terms; None if its fields are malformed.
+        # `_head`: the head in the form that all versions of HTTP share; `_terms`: its terms. None if its fields are
+        # malformed.
         RequestHead _head
         HttpTerms _terms
 
-        # The head in gRPC's form; if it has an `http_status`, the request is refused with that answer: its fields and its
-        # content.
+        # `grpc_head`: the head in gRPC's form. If it has an `http_status`, the request is refused with it; `refusal`:
+        # the fields and the content of that answer.
         readonly GrpcHead grpc_head
         readonly tuple refusal
 
-        # The call (`server.web.form.WebCall`), or None if it is refused; the name of its protocol. Whether its form does
-        # not fit its method, so that the gate refuses it.
+        # `form`: the call (`server.web.form.WebCall`), or None if it is refused; `protocol`: the name of its protocol;
+        # `is_unfit`: whether its form does not fit its method, so that the gate refuses it.
         readonly object form
         readonly str protocol
         readonly bint is_unfit
 
-        # Whether the rest of the body needs no translation to gRPC's form. For a body without Content-Length: its parts,
-        # their bytes, and the limit. The Content-Length, -1: none.
+        # `is_plain`: whether the rest of the body needs no translation to gRPC's form. For a body without
+        # Content-Length: `_parts` has its parts, `held` is the number of their bytes, `_most` the limit. `_length`: the
+        # Content-Length, -1: none.
         readonly bint is_plain
         list _parts
         readonly Py_ssize_t held

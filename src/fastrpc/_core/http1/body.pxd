@@ -28,7 +28,8 @@ cdef class BodyReader:
         # The bytes of the body, or of the chunk, that are still missing.
         int64_t left
 
-        # The content that was received and not taken out, and its limit; the size of all content so far.
+        # `content`: the content that was received and not taken out; `limit`: the limit of its size; `total`: the size
+        # of all content so far.
         bytearray content
         int64_t limit
         int64_t total

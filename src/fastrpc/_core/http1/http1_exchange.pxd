@@ -31,7 +31,8 @@ cdef class Http1Exchange(ReceivedExchange):
         # Whether the last head began with the method HEAD.
         bint _is_head
 
-        # The reader of the body, None before the body and once all of it has arrived; when the body began.
+        # `_body`: the reader of the body, None before the body and once all of it has arrived; `_body_began_ns`: when
+        # the body began.
         BodyReader _body
         uint64_t _body_began_ns
 

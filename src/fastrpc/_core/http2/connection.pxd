@@ -54,7 +54,8 @@ cdef class Http2Connection:
         readonly int closed_code
         readonly str closed_text
 
-    # The engine; its instant; its byte stream, or NULL; the request to flush its output.
+    # `engine` returns the engine, `instant` its instant, `stream_below` its byte stream or NULL; `written` asks to
+    # flush its output.
     cdef inline Engine engine(self):
         return <Engine>self._engine
 

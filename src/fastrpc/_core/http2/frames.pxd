@@ -105,7 +105,7 @@ cdef enum Rule:
 
 
 cdef struct Violation:
-    # The broken rule; the received and the allowed number, if the rule's text has them.
+    # `rule`: the broken rule; `found` and `allowed`: the received and the allowed number, if the rule's text has them.
     int rule
     int64_t found
     int64_t allowed
@@ -161,7 +161,8 @@ cdef class Http2Settings:
 @cython.final
 cdef class OwnSettings:
     cdef:
-        # The values that the peer has acknowledged; the payloads that it has not acknowledged, oldest first.
+        # `acknowledged`: the values that the peer has acknowledged; `_sent`: the payloads that it has not acknowledged,
+        # oldest first.
         readonly Http2Settings acknowledged
         list _sent
         bint _is_server
@@ -205,7 +206,7 @@ cdef enum:
     # before it reads our settings.
     LEAST_FRAME_LIMIT = 16_384
     MOST_FRAME_LIMIT = 16_777_215
-    # The most bytes of a header block; the most CONTINUATION frames of one.
+    # The most bytes of a header block, and the most CONTINUATION frames of one block.
     BLOCK_LIMIT = 65_536
     CONTINUATION_LIMIT = 8
 
@@ -221,15 +222,16 @@ cdef struct Http2Frame:
     const char* data
     Py_ssize_t size
 
-    # DATA: whether this is the first part of the frame; for the first part, the bytes of the whole frame that count for
-    # flow control, otherwise 0.
+    # For DATA: `is_first` is whether this is the first part of the frame; `flow_bytes` are, in the first part, the
+    # bytes of the whole frame that count for flow control, otherwise 0.
     bint is_first
     Py_ssize_t flow_bytes
 
     # Whether the frame ends the sender's side of the stream; set only for the last part of DATA.
     bint ends_stream
 
-    # RST_STREAM, GOAWAY: the error code. WINDOW_UPDATE: the increment. GOAWAY also: the last processed stream.
+    # `number`: the error code of RST_STREAM and GOAWAY, the increment of WINDOW_UPDATE. `last_stream`: the last
+    # processed stream, in GOAWAY.
     uint32_t number
     uint32_t last_stream
 
@@ -243,7 +245,7 @@ cdef class Http2Parser:
         # Our SETTINGS_MAX_FRAME_SIZE.
         public Py_ssize_t frame_limit
 
-        # Whether the preface is missing; whether the first SETTINGS are missing.
+        # Whether the preface, and whether the first SETTINGS are still to come.
         bint _awaits_preface
         bint _awaits_settings
 

@@ -304,7 +304,7 @@ cdef class Http2Parser:
         return violated(&frame.violation, RULE_CONTROL_SIZE, length, CONTROL_LIMIT) if length > CONTROL_LIMIT else 0
 
     cdef int _check_block(self, Http2Frame* frame, Py_ssize_t length) noexcept:
-        """Check the size of a header block with a frame of it that is announced by its frame header."""
+        """Check the size of a header block, including the frame whose header was just read."""
         if frame.kind == KIND_CONTINUATION:
             if self._block_stream == 0:
                 return violated(&frame.violation, RULE_LONE_CONTINUATION)

@@ -70,7 +70,8 @@ cdef class HeaderField:
     cdef:
         readonly bytes name
         readonly bytes value
-        # The token of the name; the index in the static table, 0 if it is not in this table.
+        # `token`: the token of the name; `static_index`: the index in the static table, 0 if the field is not in this
+        # table.
         readonly int token
         int static_index
         # The rule of RFC 9113, section 8.2, that the field breaks (Rule), or RULE_NONE.
@@ -122,7 +123,8 @@ cdef class DynamicTable:
 # The fields of the static table. The first item has index 1.
 cdef tuple static_fields
 
-# By token: the name, None for token 0; the index of the first field with the name in the static table, 0: none.
+# By token: `token_names` has the name, None for token 0; `static_places` the index of the first field with the name in
+# the static table, 0: none.
 cdef tuple token_names
 cdef int[TOKEN_COUNT] static_places
 
@@ -164,8 +166,9 @@ cdef class HeaderBlock:
         uint16_t[TOKEN_COUNT] _places
         bint _has_regular
 
-        # The first rule of RFC 9113, section 8, that the fields break (Rule); whether the value of a field begins or ends
-        # with a blank, which only gRPC messages may have; whether the content-type is gRPC's, set by `check`.
+        # `rule`: the first rule of RFC 9113, section 8, that the fields break (Rule); `has_blanks`: whether the value
+        # of a field begins or ends with a blank, which only gRPC messages may have; `is_of_grpc`: whether the
+        # content-type is gRPC's, set by `check`.
         readonly int rule
         readonly bint has_blanks
         bint is_of_grpc
@@ -194,8 +197,8 @@ cdef class HeaderBlock:
         # to the connection.
         public object note
 
-        # The head of HTTP requests with this block (a RequestHead), or None; whether such a request has no body; the bytes
-        # that the head adds to `HpackDecoder.known_bytes`.
+        # `request`: the head of HTTP requests with this block (a RequestHead), or None; `request_is_whole`: whether
+        # such a request has no body; `noted_bytes`: the bytes that the head adds to `HpackDecoder.known_bytes`.
         object request
         bint request_is_whole
         Py_ssize_t noted_bytes

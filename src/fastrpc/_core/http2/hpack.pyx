@@ -102,9 +102,10 @@ cdef enum:
     # The most bytes of an integer after its prefix: 28 bits, more than any block needs. RFC 7541, section 5.1, sets no
     # limit, as zeros may follow.
     INTEGER_BYTES = 4
-    # The most table size updates of a block (RFC 7541, section 4.2): the lowest size since the last block; the final size.
+    # The most table size updates of a block (RFC 7541, section 4.2): one for the lowest size since the last block, one
+    # for the final size.
     MOST_UPDATES = 2
-    # The most encoded bytes of a kept block; the most bytes of its fields.
+    # KNOWN_BYTES: the most encoded bytes of a kept block. KNOWN_LIST_BYTES: the most bytes of its fields.
     KNOWN_BYTES = 1024
     KNOWN_LIST_BYTES = 2048
     # The fewest indexes at the start of a block for which their fields are kept.

@@ -15,7 +15,7 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class Http2Exchange(TimedExchange):
     cdef:
-        # `turns`: the turns of the connection; `http2_stream`: the stream, None once it is over: then the methods have
+        # `turns`: the turns of the connection; `stream`: the HTTP/2 stream, None once it is over: then the methods have
         # no effect.
         PageTurns turns
         Http2Stream stream

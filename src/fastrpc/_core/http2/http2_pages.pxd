@@ -12,7 +12,7 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class Http2Pages:
     cdef:
-        # The pages, which answer requests; the turns of requests whose bytes wait.
+        # `pages`: the pages, which answer requests; `turns`: the turns of requests whose bytes wait.
         readonly Pages pages
         PageTurns turns
 

@@ -35,10 +35,12 @@ from fastrpc._core.http2.hpack cimport INDEXING_NONE, INDEXING_TABLE, HeaderTemp
 from fastrpc._core.exchange.request_head import RequestRefusedError
 
 cdef enum:
-    # The number of kept conversions; the most bytes of lines in one. Together the lines have at most 64 KiB.
+    # MOST_KNOWN: the number of kept conversions. KNOWN_BYTES: the most bytes of lines in one conversion. Together the
+    # lines have at most 64 KiB.
     MOST_KNOWN = 256
     KNOWN_BYTES = 256
-    # The encoded `:status 200`; the first bytes of a content-length that is not indexed (RFC 7541, section 6).
+    # STATUS_OK: the encoded `:status 200`. LENGTH_FIRST and LENGTH_SECOND: the first bytes of a content-length that is
+    # not indexed (RFC 7541, section 6).
     STATUS_OK = 0x88
     LENGTH_FIRST = 0x0F
     LENGTH_SECOND = 0x0D
@@ -47,7 +49,7 @@ cdef dict KNOWN_FIELDS = {}
 cdef dict KNOWN_TEMPLATES = {}
 # The fields of statuses; there are few of them, as a status has three digits.
 cdef dict STATUS_FIELDS = {}
-# The last written date; its encoded block.
+# The last written date, and its encoded block.
 cdef bytes written_date = None
 cdef bytes date_block = None
 

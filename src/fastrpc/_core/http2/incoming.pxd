@@ -12,7 +12,7 @@ from fastrpc._core.wire.silence cimport Silence
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # Our SETTINGS_MAX_FRAME_SIZE; the window of a connection whose client is known.
+    # OWN_FRAME_LIMIT: our SETTINGS_MAX_FRAME_SIZE. WIDE_WINDOW: the window of a connection whose client is known.
     OWN_FRAME_LIMIT = 262_144
     WIDE_WINDOW = 16_777_216
 
@@ -114,7 +114,7 @@ cdef enum BlockKind:
 @cython.final
 cdef class Http2Incoming:
     cdef:
-        # The parts of the connection that receiving needs; the output, for WINDOW_UPDATE.
+        # The parts of the connection that receiving needs. `out`: the output, for WINDOW_UPDATE.
         Http2Parser parser
         HpackDecoder decoder
         StreamTable streams

@@ -15,8 +15,8 @@ from fastrpc._core.server.link cimport Link
 @cython.final
 cdef class PageTurns:
     cdef:
-        # The connection, borrowed. The wire holds it and this object, and it holds the streams with exchanges; an exchange
-        # whose stream is over does not use it.
+        # The connection, borrowed. The wire holds the connection and this object, and the connection holds the streams
+        # with exchanges; an exchange whose stream is over does not use the connection.
         PyObject* holder
 
         # The limits of heads; the time limit for the next piece of a body, and for a client that reads nothing.

@@ -94,8 +94,8 @@ cdef class Http2Sender(OutputBuffer):
         list woken
         list over
 
-        # The number of sent HEADERS and DATA frames, one for each 16 KiB, which limits the peer's WINDOW_UPDATE and PING;
-        # the cost of short pieces that the peer's windows forced.
+        # `frames_sent`: the number of sent HEADERS and DATA frames, one for each 16 KiB, which limits the peer's
+        # WINDOW_UPDATE and PING; `short_cost`: the cost of short pieces that the peer's windows forced.
         uint64_t frames_sent
         Py_ssize_t short_cost
 

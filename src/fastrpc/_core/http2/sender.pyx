@@ -36,8 +36,8 @@ cdef enum:
     SMALLEST_PIECE = 4_096
     # Bytes without a prefix are appended to waiting ones up to this size, as a separate message costs about 100 bytes.
     JOINED_BYTES = 4_096
-    # The result of an attempt to write: the window of the connection is used up; all is written; the stream waits for its
-    # own window; the rest waits for the next turn of the stream.
+    # The result of an attempt to write. BLOCKED: the window of the connection is used up. WRITTEN: all is written.
+    # PARKED: the stream waits for its own window. BEGUN: the rest waits for the next turn of the stream.
     BLOCKED = 0
     WRITTEN = 1
     PARKED = 2

@@ -215,11 +215,12 @@ cdef class Handling:
         raise lacking(self, "note_mistakes")
 
     cdef int hold(self, Call call) except -1:
-        """A call outlasts this turn: its handler has suspended, or it waits for its start."""
+        """Note that a call outlasts this turn: its handler has suspended, or the call waits for its start."""
         raise lacking(self, "hold")
 
     cdef int leave_handler(self, Call call) except -1:
-        """The client of a mounted application left, or its time is over: the handler is told, and not cancelled yet."""
+        """Notify the handler of a mounted application, without cancelling it yet: the client disconnected or the time
+        is over."""
         raise lacking(self, "leave_handler")
 
 
@@ -247,10 +248,10 @@ cdef class Assembling:
 
 
 cdef class Pushing:
-    """One-way calls of ours, which are messages of its server for the peer."""
+    """One-way calls from this side to the peer: the server's messages to its client."""
 
     cdef int push(self, Engine link, Call call) except -1:
-        """Write a one-way call of ours."""
+        """Write a one-way call to the peer."""
         raise lacking(self, "push")
 
 
@@ -270,7 +271,8 @@ cdef class Flow:
         return True
 
     cdef int await_turn(self, Call call) except -1:
-        """Note that a sender waits. Call `wake_sender` of its stream at its turn, if there is room; maybe at once."""
+        """Note that a sender waits. Call `wake_sender` of its stream once there is room and it is its turn, maybe
+        now."""
         raise lacking(self, "await_turn")
 
     cdef int room(self) except -1:
@@ -278,11 +280,11 @@ cdef class Flow:
         raise lacking(self, "room")
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
-        """The handler took messages, or they were dropped: return their cost (`ServedStream.put`) as credit."""
+        """Return the cost of messages (`ServedStream.put`) as credit: the handler took them, or they were dropped."""
         raise lacking(self, "taken")
 
     cdef int reader(self, Call call, bint waits) except -1:
-        """The handler waits for the next message; or it stopped waiting without one."""
+        """Note that the handler waits for the next message (`waits`), or has stopped waiting without getting one."""
         raise lacking(self, "reader")
 
     cdef int end_early(self, Call call) except -1:
@@ -396,7 +398,7 @@ cdef class Wire:
         raise lacking(self, "refuse")
 
     cdef int tell(self, Facts* facts) except -1:
-        """Report an incomplete message: `is_receiving`, and if so, `began_ns` and `received`; and `parked`."""
+        """Set `is_receiving` if a message is incomplete, and then `began_ns` and `received` as well; set `parked`."""
         raise lacking(self, "tell")
 
     cdef uint64_t check(self, uint64_t now) except? 0:

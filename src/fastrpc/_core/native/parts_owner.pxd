@@ -31,7 +31,8 @@ cdef class PartsOwner(Engine):
         # The rules of the wire.
         WireProtocol wire
 
-        # The decisions of a client or server; the part that handles frames; the parts that handle events of calls.
+        # `side`: the decisions of a client or server; `frames`: the part that handles frames; `callee_hooks` and
+        # `caller_hooks`: the parts that handle events of calls.
         Side side
         FrameHandler frames
         CalleeHooks callee_hooks
@@ -73,22 +74,23 @@ cdef class PartsOwner(Engine):
         readonly int phase
         readonly int drain_step
 
-        # Whether the peer's SETTINGS arrived; our announced window of a stream; whether the peer acknowledged our first
-        # SETTINGS, so that streams it opens have this window; how many incomplete messages of each kind the peer may
-        # have.
+        # `settled`: whether the peer's SETTINGS arrived; `our_stream_window`: our announced window of a stream;
+        # `first_settings_acknowledged`: whether the peer acknowledged our first SETTINGS, so that streams it opens have
+        # this window; `open_messages`: how many incomplete messages of each kind the peer may have.
         bint settled
         uint32_t our_stream_window
         bint first_settings_acknowledged
         readonly int open_messages
 
-        # Whether the peer sent GOAWAY FINAL; whether our half of the opening was sent.
+        # `peer_sent_final`: whether the peer sent GOAWAY FINAL; `preface_sent`: whether our half of the opening was
+        # sent.
         readonly bint peer_sent_final
         bint preface_sent
 
         # Whether the connection window stays small until the peer is authenticated.
         bint keeps_window
 
-        # Whether the stream reports that it takes output again, as streams of a loop do.
+        # Whether the stream reports when it accepts output again, as streams of a loop do.
         bint hears_of_room
 
         # The server's last verdict on our credential: the status, -1 before a verdict, and the validity in seconds, 0 = as

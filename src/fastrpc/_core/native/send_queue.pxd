@@ -21,9 +21,9 @@ cdef enum:
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Waiting messages: small ones wait for credit; large ones, and streams without room, wait for their turn in the
-        # ring. Each queue is None until the first message. The number of dropped messages, which stay in their queue
-        # until there are too many. The bytes of all waiting messages.
+        # Waiting messages: in `small` the small ones wait for credit; in `ring` large ones, and streams without room,
+        # wait for their turn. Each queue is None until the first message. `dropped`: the number of dropped messages,
+        # which stay in their queue until there are too many. `queued_bytes`: the bytes of all waiting messages.
         PriorityQueue small
         DeficitRing ring
         Py_ssize_t dropped

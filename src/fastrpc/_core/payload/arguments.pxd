@@ -34,8 +34,8 @@ cdef class ParameterNames:
         return self._accepts_other(count, told)
 
 
-# Return the server's error text for a call with other names; return the caller's addition to that text, None if the
-# text is another one.
+# Return the server's error text for a call with other names. `answer_to_refusal` returns the caller's addition to that
+# text, None if the text is another one.
 cdef str refusal_text(str method, tuple names)
 cdef str answer_to_refusal(str method, str text, tuple names)
 

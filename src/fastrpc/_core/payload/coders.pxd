@@ -33,7 +33,8 @@ cdef Py_ssize_t weight_of(int codec_id, object payload) except -1
 # Return the scan for the details of an error, which may be any value.
 cdef PayloadScan details_scan(int codec_id)
 
-# Return the text of a refusal; the exceeded setting, to append to it; a hint for the sender, or None.
+# `scan_text` returns the text of a refusal, `scan_limit` the exceeded setting, to append to the text, `scan_hint` a
+# hint for the sender, or None.
 cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec)
 cdef str scan_limit(int found)
 cdef str scan_hint(int found)

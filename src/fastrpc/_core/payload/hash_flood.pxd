@@ -32,8 +32,8 @@ cdef class HashModel:
         uint64_t _mask
         Py_ssize_t _slot_capacity
 
-        # The number of keys added, and the cost of probing taken slots, over all containers. A comparison of keys costs
-        # as much as several slots.
+        # `seen`: the number of keys added; `misses`: the cost of probing taken slots; both over all containers. A
+        # comparison of keys costs as much as several slots.
         readonly Py_ssize_t seen
         readonly Py_ssize_t misses
 

@@ -230,9 +230,9 @@ cdef inline const uint8_t* skip_scalar(
 
 
 cdef struct Level:
-    # The number of values still to come; the start of the entries in a KeyLog, -1 if they are not noted; whether this
-    # is a map. A level is 16 bytes, which are copied together. No payload has 2**31 entries: Memory.items is below
-    # that.
+    # `pending`: the number of values still to come; `noted_from`: the start of the entries in a KeyLog, -1 if they are
+    # not noted; `is_map`: whether this is a map. A level is 16 bytes, which are copied together. No payload has 2**31
+    # entries: Memory.items is below that.
     Py_ssize_t pending
     int32_t noted_from
     int32_t is_map
@@ -337,8 +337,8 @@ cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
 
 
 cdef struct JsonLevel:
-    # The start of the entries in a KeyLog; whether this is an object whose keys are noted; an array whose values are
-    # noted.
+    # `noted_from`: the start of the entries in a KeyLog; `notes_keys`: whether this is an object whose keys are noted;
+    # `notes_values`: whether it is an array whose values are noted.
     int32_t noted_from
     int16_t notes_keys
     int16_t notes_values

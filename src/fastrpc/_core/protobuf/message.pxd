@@ -33,12 +33,12 @@ cdef enum FieldShape:
     SHAPE_MAP
 
 cdef enum MessageForm:
-    # The plain value is a map by the keys of the fields; an array in the order of the fields.
+    # FORM_MAP: the plain value is a map by the keys of the fields. FORM_ROW: it is an array in the order of the fields.
     FORM_MAP
     FORM_ROW
     # Arguments: the plain value is an array of the first ones, or a map by position and name.
     FORM_ARGUMENTS
-    # The plain value is the value of the only field; nil.
+    # FORM_VALUE: the plain value is the value of the only field. FORM_NOTHING: it is nil.
     FORM_VALUE
     FORM_NOTHING
     # The plain value is the value of the one field that is set. FORM_ANY: a google.protobuf.Value, for which the
@@ -47,7 +47,7 @@ cdef enum MessageForm:
     FORM_ANY
     # The plain value is a key followed by its value.
     FORM_ENTRY
-    # The plain value is a msgpack extension; a text as in ISO 8601.
+    # FORM_TIMESTAMP: the plain value is a msgpack extension. FORM_DURATION: it is a text as in ISO 8601.
     FORM_TIMESTAMP
     FORM_DURATION
 
@@ -144,7 +144,7 @@ cdef class MessageSchema:
 # Return the position of a field in a message, -1 if the number is unknown.
 cdef int position_of(const MessageTable* message, uint32_t number) noexcept
 
-# Return `Message.field`; return the name of a kind.
+# Return `Message.field`. `kind_name` returns the name of a kind.
 cdef str label_of(const FieldTable* field)
 cdef str kind_name(int kind)
 

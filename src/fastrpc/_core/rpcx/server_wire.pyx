@@ -81,7 +81,8 @@ cdef class RpcxWire(RpcxFraming):
     """The server's side of one connection."""
 
     cdef:
-        # The full name of the method of the frame whose call was made last; its size, 0: no method has this name.
+        # `name`: the full name of the method of the frame whose call was made last; `name_size`: its size, 0: no method
+        # has this name.
         char[LONGEST_NAME] name
         Py_ssize_t name_size
 

@@ -33,8 +33,8 @@ cdef class RpcxTranslation:
         # The metadata entry with the token of the connection; b"" without a token.
         bytes token_entry
 
-        # The next sequence. The calls that wait for their answer: sequence -> id, and id -> sequence. The bodies of the
-        # pings that wait for their answer, oldest first.
+        # `next_sequence`: the next sequence. The calls that wait for their answer: `waiting` is sequence -> id,
+        # `sequences` id -> sequence. `pings`: the bodies of the pings that wait for their answer, oldest first.
         uint64_t next_sequence
         dict waiting
         dict sequences

@@ -243,7 +243,8 @@ cdef int _take_frame(RpcxTranslation translation, Frame* frame, Py_ssize_t size)
     if frame.kind == AUTH and not is_answer:
         return _take_token(translation, frame)
     if frame.kind == PING and not is_answer:
-        # After a refused token a server takes nothing more, and still ends the calls under way.
+        # Answered here, as a server that has refused the token accepts nothing more, and only completes the calls in
+        # progress.
         body = frame.payload[:frame.payload_size]
         return translation.above.put_control(PING, ACK, body) if translation.is_leaving else _ping(translation, body)
     if frame.kind == CANCEL:
@@ -490,8 +491,7 @@ cdef int _take_push(RpcxTranslation translation, RpcxFrame* frame) except -1:
     push.payload = frame.payload
     push.payload_size = frame.payload_size
     if serialize == SERIALIZE_RAW and not compressor:
-        # The result of everything that Go pushes. As a value it fits methods that return nothing, for which raw
-        # bytes have no form.
+        # Go pushes everything as raw bytes. As one msgpack value they also fit methods that have no form for raw bytes.
         payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
         push.codec = codec_of(SERIALIZE_MSGPACK)
         push.payload = PyBytes_AS_STRING(payload)

@@ -9,7 +9,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef struct Slot:
-    # A digest, and its number, counted from 1. The slot is empty if the number is 0.
+    # `words`: a digest; `number`: its number, counted from 1. The slot is empty if the number is 0.
     uint64_t[4] words
     uint64_t number
 
@@ -52,8 +52,9 @@ cdef class Access:
         # Connections (ServedConnection) and calls to be verified again after a change of files.
         object _outdated
 
-        # The instant of the last check for changed files; the generation of the files, which each change raises; the first
-        # generation since which verdicts about credentials are still valid.
+        # `looked_ns`: the instant of the last check for changed files; `generation`: the generation of the files, which
+        # each change raises; `proved_since`: the first generation since which verdicts about credentials are still
+        # valid.
         uint64_t looked_ns
         uint64_t generation
         uint64_t proved_since

@@ -12,7 +12,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 # The steps of `ServedConnection.gate` that parts of the gate call through the connection of a call.
 cdef class LaterSteps:
-    # Continue a call that waited for its start; continue a call that waited for the verdict on its caller.
+    # `start` continues a call that waited for its start, `let_in` a call that waited for the verdict on its caller.
     cdef int start(self, ServerCall call, bytes payload) except -1
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
 
@@ -24,7 +24,8 @@ cdef class CallAdmission:
         MemoryBudget memory
         RefusedCalls refusals
 
-        # The number of calls, of all connections, that wait for their start; those whose priority is not 0.
+        # `waiting`: the number of calls, of all connections, that wait for their start; `prioritised`: how many of
+        # these have another priority than 0.
         readonly Py_ssize_t waiting
         readonly WaitingCalls prioritised
         # `Admission.queue_length` and `Admission.queue_age`.

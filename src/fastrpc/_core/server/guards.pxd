@@ -21,11 +21,12 @@ cdef enum KeyKind:
 @cython.final
 cdef class BoundLimit:
     cdef:
-        # One of the two limiters; the other one is None.
+        # The limiter is `rate` or `concurrency`; the other field is None.
         RateLimiter rate
         ConcurrencyLimiter concurrency
 
-        # The kind of the key; the key for KEY_FIXED; the name of the metadata entry for KEY_METADATA.
+        # `kind`: the kind of the key; `key`: the key for KEY_FIXED; `entry`: the name of the metadata entry for
+        # KEY_METADATA.
         KeyKind kind
         uint64_t key
         str entry
@@ -48,7 +49,8 @@ cdef class CallLimits:
         # The limit for which a call is being refused now, or None.
         BoundLimit refusing
 
-        # The numbers of calls refused by rate limits, and by limits of calls in progress.
+        # `refused_by_rate`: the number of calls refused by rate limits; `refused_by_concurrency`: by limits of calls in
+        # progress.
         readonly uint64_t refused_by_rate
         readonly uint64_t refused_by_concurrency
 

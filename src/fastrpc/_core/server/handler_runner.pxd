@@ -17,7 +17,7 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class ServerTask(HandlerTask):
     cdef:
-        # The runner that started the handler; the call, until the handler ends.
+        # `runner`: the runner that started the handler; `call`: the call, until the handler ends.
         HandlerRunner runner
         ServerCall call
 
@@ -25,8 +25,8 @@ cdef class ServerTask(HandlerTask):
 @cython.final
 cdef class HandlerRunner:
     cdef:
-        # The server's loop; the bytes that its connections hold; its Python part
-        # (`fastrpc.handlers.dispatcher.Dispatcher`).
+        # `loop_state`: the server's loop; `memory`: the bytes that its connections hold; `dispatcher`: the server's
+        # Python part (`fastrpc.handlers.dispatcher.Dispatcher`).
         LoopState loop_state
         MemoryBudget memory
         readonly object dispatcher
@@ -37,12 +37,14 @@ cdef class HandlerRunner:
         # Makes the failures that answer errors.
         HandlerFailures failures
 
-        # For handlers that end in their first step: tasks and contexts for reuse; the task that is current in the loop.
+        # For handlers that end in their first step: `tasks` and `contexts` are kept for reuse, `current` is the loop's
+        # current task.
         TaskPool tasks
         HandlerContexts contexts
         ServerTask current
 
-        # Compressors by their numbers; the size up to which answers are not compressed.
+        # `compressors`: compressors by their numbers; `compress_above`: the size up to which answers are not
+        # compressed.
         readonly dict compressors
         public Py_ssize_t compress_above
 

@@ -16,7 +16,7 @@ from fastrpc._core.payload.metadata cimport entry_of
 # The HTTP statuses that a handler may set.
 cdef frozenset ANSWER_STATUSES = frozenset([*range(200, 300), 301, 302, 303, 307, 308])
 
-# Response fields that only the gateway sets, in lower case, and the prefixes of others.
+# Response fields that only the gateway sets, in lower case, and the prefixes of further such fields.
 cdef frozenset GATEWAY_FIELDS = frozenset(
     """allow connection content-encoding content-length content-type date keep-alive retry-after trailer
     transfer-encoding upgrade www-authenticate x-content-type-options x-request-id""".split()
@@ -28,7 +28,8 @@ cdef object FIELD_VALUE = re.compile("[\\t -~\x80-\xff]*")
 # Fields that only handlers of safe methods may set.
 cdef frozenset SAFE_FIELDS = frozenset({"cache-control", "vary"})
 
-# A directive of Cache-Control with its value; the directives that state who may store an answer (RFC 9111, 5.2.2).
+# DIRECTIVE: a directive of Cache-Control with its value. SHARING: the directives that state who may store an answer
+# (RFC 9111, 5.2.2).
 cdef object DIRECTIVE = re.compile(r"""([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:=(?:"(?:[^"\\]|\\.)*"|[^,]*))?""")
 cdef frozenset SHARING = frozenset({"no-store", "private", "public", "s-maxage"})
 

@@ -15,12 +15,13 @@ cdef enum:
 @cython.final
 cdef class Intake:
     cdef:
-        # The gate; the connection, borrowed. The link holds the connection and, alone, this object.
+        # The gate, and the connection, which is borrowed: the link holds the connection, and is the only holder of this
+        # object.
         Gate gate
         PyObject* connection
 
-        # The check of the senders of long requests, None before the first; the verdict of a check that had to wait, until
-        # the wire reads it.
+        # `sender_check`: the check of the senders of long requests, None before the first; `sender_verdict`: the
+        # verdict of a check that had to wait, kept until the wire reads it.
         SenderCheck sender_check
         int sender_verdict
 

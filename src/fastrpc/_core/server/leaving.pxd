@@ -14,11 +14,13 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class Leaving:
     cdef:
-        # The engine and its served connection, borrowed. The engine holds the connection and, alone, this object.
+        # The engine and its served connection, borrowed: the engine holds the connection, and is the only holder of
+        # this object.
         PyObject* engine
         PyObject* connection
 
-        # The protocol, which reports incomplete messages; its goodbye, or None; the life with its rules.
+        # `wire`: the protocol, which reports incomplete messages; `goodbye`: its goodbye, or None; `life`: the rules of
+        # the connection's life.
         Wire wire
         Goodbye goodbye
         ConnectionLife life
@@ -26,8 +28,8 @@ cdef class Leaving:
         # Whether input is ignored, because the connection closes when its calls have ended.
         readonly bint ignores_input
 
-        # For the drain of a protocol without a goodbye: the instant after which the connection closes as soon as it has no
-        # call, and the instant after which it accepts no calls; 0 = none.
+        # For the drain of a protocol without a goodbye, 0 = none. `pause_from_ns`: the instant after which the
+        # connection closes as soon as it has no call; `last_call_ns`: the instant after which it accepts no calls.
         uint64_t pause_from_ns
         uint64_t last_call_ns
 

@@ -18,8 +18,8 @@ cdef enum Line:
 
 cdef class ServerCall(Call):
     cdef:
-        # Its connection, and the protocol's part in this call; its counters, set by the gate; the task of its handler
-        # while one runs.
+        # `connection`: the call's connection; `groups`: the protocol's part in this call; `counters`: set by the gate;
+        # `task`: the task of the handler while it runs.
         readonly ServedConnection connection
         readonly ContractGroups groups
         MethodCounters counters
@@ -78,7 +78,7 @@ cdef class ServerCall(Call):
 
         # The bytes of the decoded arguments, when they are known.
         Py_ssize_t weight
-        # The bytes that the connection counts for the call now, and the bytes of its record.
+        # `charge`: the bytes that the connection counts for the call now; `record`: the bytes of the call's record.
         Py_ssize_t charge
         Py_ssize_t record
 
@@ -99,7 +99,8 @@ cdef class ServerCall(Call):
         # The decoded arguments, None before they are decoded.
         readonly object given
 
-    # By its forms, if it has any: a connection may speak several protocols at once.
+    # The protocol and the marshal are chosen by the call's forms, if it has any: a connection may speak several
+    # protocols at once.
     cdef str protocol_name(self)
     cdef Marshal marshal(self)
 

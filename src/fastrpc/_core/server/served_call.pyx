@@ -35,8 +35,8 @@ cdef enum:
     # which the oldest is one-way, even if there is more to read. A single turn may read megabytes.
     MOST_LOOKS = 6
     PATIENT_LOOKS = 24
-    # How many times the length of a hold it may be extended while the connection waits for its turn to read. With a thousand
-    # busy connections these turns are long.
+    # A hold may be extended by this many times its length while the connection waits for its turn to read. With a
+    # thousand busy connections these turns are long.
     PATIENT_HOLDS = 2
     MOST_CAUGHT_UP = 1_048_576
     MOST_WAITING = 1_000

@@ -25,8 +25,8 @@ cdef struct Message:
 
 cdef class StreamChannel(Timed):
     cdef:
-        # The call, whose `stream` is this object until `close`; the loop of the receivers and senders, None for the
-        # blocking client.
+        # `call`: the call, whose `stream` is this object until `close`; `loop_state`: the loop of the receivers and
+        # senders, None for the blocking client.
         readonly Call call
         LoopState loop_state
 
@@ -37,8 +37,8 @@ cdef class StreamChannel(Timed):
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
-        # The decompression of the oldest message in short steps, or None; the error that ended it; the number of
-        # consecutive turns of the loop that had no time for it.
+        # `_steps`: the decompression of the oldest message in short steps, or None; `_unpacking_error`: the error that
+        # ended it; `_missed_turns`: the number of consecutive turns of the loop that had no time for it.
         object _steps
         object _unpacking_error
         int _missed_turns
@@ -68,9 +68,10 @@ cdef class StreamChannel(Timed):
 
         # The receiver that waits for a message, or lets other work run before it takes one.
         Receiving _receiver
-        # The instant since which it waits; 0: it does not wait.
+        # The instant since which the receiver waits; 0: it does not wait.
         uint64_t _receiving_ns
-        # The earliest instant from which the wait counts towards `idle_ns`; NOT_YET: this instant is still unknown.
+        # The earliest instant from which the receiver's wait counts towards `idle_ns`; NOT_YET: this instant is still
+        # unknown.
         uint64_t _counting_ns
 
         # The instant at which the reader lets other work run although messages are present; 0: not set.
@@ -145,7 +146,8 @@ cdef class StreamChannel(Timed):
 
 
 cdef enum Wanted:
-    # The result of an awaitable: one message for `async for`; one for `receive`; all present messages.
+    # The result of an awaitable. WANTED_NEXT: one message for `async for`; WANTED_ONE: one message for `receive`;
+    # WANTED_MANY: all present messages.
     WANTED_NEXT = 0
     WANTED_ONE = 1
     WANTED_MANY = 2

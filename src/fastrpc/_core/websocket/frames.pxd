@@ -41,7 +41,7 @@ cdef inline bint is_close_code(int code) noexcept:
 @cython.final
 cdef class WebSocketReader:
     cdef:
-        # The most bytes of a message; the kinds of messages that are accepted, as bits 1 << opcode.
+        # `most_bytes`: the most bytes of a message; `kinds`: the accepted kinds of messages, as bits 1 << opcode.
         readonly uint64_t most_bytes
         uint32_t kinds
 
@@ -61,7 +61,7 @@ cdef class WebSocketReader:
         # `payload`: the completed part: a message, or the content of a control frame; `kind`: its opcode.
         readonly bytes payload
         readonly int kind
-        # Of a close frame.
+        # The code and the reason of a close frame.
         readonly int close_code
         readonly str close_reason
 

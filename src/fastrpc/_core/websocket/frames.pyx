@@ -30,7 +30,7 @@ cdef enum:
     LENGTH_IN_16 = 126
     LENGTH_IN_64 = 127
     MOST_IN_16 = 0xFFFF
-    # The most bytes in a control frame; the most bytes in the header of a server's frame.
+    # CONTROL_BYTES: the most bytes in a control frame. HEADER_BYTES: the most bytes in the header of a server's frame.
     CONTROL_BYTES = 125
     HEADER_BYTES = 10
 
