@@ -168,8 +168,7 @@ cdef class BaseSelector:
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
         # No pick may happen before all fields agree. Up to Python 3.11 each allocation may start a garbage collection,
-        # which runs finalizers; these may pick, or let other threads pick. Objects that are released here may do the
-        # same.
+        # which runs finalizers; these may pick, or let other threads pick. Objects released here may do the same.
         before = (self.endpoint_states, self._by_name, self._by_id)
         is_collecting = PyGC_Disable()
         try:

@@ -100,7 +100,7 @@ class BlockingCaller(CallerView):
     ) -> Reply[_T]:
         """Call a method and return its answer with metadata, endpoint, attempts and seconds.
 
-        Otherwise as `call`, errors included.
+        Like `call` in everything else, errors included.
         """
 
     @overload

@@ -188,7 +188,7 @@ cdef class BlockingCaller(CallerView):
     def request(self, method, /, *args, **kwargs):
         """Call a method and return its answer with metadata, endpoint, attempts and seconds.
 
-        Otherwise as `call`, errors included.
+        Like `call` in everything else, errors included.
         """
         return self.make(method, args, kwargs, VERB_REQUEST)
 

@@ -52,7 +52,7 @@ cdef class BlockingStream(ByteStream):
 
         # The roles; at most one thread has each. `receiver` receives for all threads; `receiver_pushes`: whether it
         # also watches for room to send; `receiver_due_ns`: the end of its wait. `pusher` watches only for room to send.
-        # `is_sending`: a thread sends without the guard.
+        # `is_sending`: whether another thread sends, which it may do without the guard.
         Wait receiver
         bint receiver_pushes
         uint64_t receiver_due_ns

@@ -105,8 +105,7 @@ cdef class ClientSide(Side):
         return 0
 
     cdef bint is_leaving(self) noexcept:
-        """Return whether the connection may close after its last call: the server has sent FINAL, or only this side
-        ends it.
+        """Return whether to close after the last call: the server has sent FINAL, or only this side retires.
 
         False for a connection of threads, which their session closes.
         """

@@ -10,11 +10,12 @@ from fastrpc._core.http2.stream_table cimport Http2Stream
 @cython.final
 cdef class AnswerHead:
     cdef:
-        # Whether the response is a gRPC response, and its :status if it is not.
+        # `is_grpc`: whether the response is a gRPC response; `http_status`: its :status if it is not.
         bint is_grpc
         bytes http_status
 
-        # The number of grpc-encoding (ENCODING_IDENTITY and others of `fields`); its name for errors.
+        # `compressor`: the number of grpc-encoding (ENCODING_IDENTITY and others of `fields`); `encoding`: its name for
+        # errors.
         int compressor
         bytes encoding
 

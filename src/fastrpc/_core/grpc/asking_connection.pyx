@@ -264,7 +264,7 @@ cdef int _release(AskingConnection connection) except -1:
     cdef ClientCall call
     cdef Queue queue
     if connection.is_releasing or not connection.http2.control.is_settled:
-        # Called by a call that ended in the loop below, which continues anyway.
+        # Called for a call that ended in the loop below, which continues anyway.
         return 0
     connection.is_releasing = True
     try:

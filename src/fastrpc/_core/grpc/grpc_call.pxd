@@ -62,10 +62,10 @@ cdef enum RequestFault:
     # FAULT_NO_MESSAGE: the stream ended without a message. FAULT_MESSAGES: it had a second message.
     FAULT_NO_MESSAGE
     FAULT_MESSAGES
-    # `FAULT_CUT`: the stream ended inside a message; `FAULT_FLAGS`: a prefix has unknown flags.
+    # FAULT_CUT: the stream ended inside a message; FAULT_FLAGS: a prefix has unknown flags.
     FAULT_CUT
     FAULT_FLAGS
-    # `FAULT_ENCODING`: a message is compressed although the head names no compressor; `FAULT_TOO_LARGE`: a message is
+    # FAULT_ENCODING: a message is compressed although the head names no compressor; FAULT_TOO_LARGE: a message is
     # over the limit.
     FAULT_ENCODING
     FAULT_TOO_LARGE

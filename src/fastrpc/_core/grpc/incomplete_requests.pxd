@@ -13,7 +13,7 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class IncompleteRequests:
     cdef:
-        # `gate`, the HTTP/2 connection, and the object that represents it for the gate (None before a link holds the
+        # The gate, the HTTP/2 connection, and the object that represents it for the gate (None before a link holds the
         # wire).
         Gate gate
         Http2Connection http2

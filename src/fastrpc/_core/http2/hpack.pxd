@@ -72,8 +72,8 @@ cdef class HpackDecoder:
 
 
 cdef enum Indexing:
-    # `INDEXING_TABLE`: a value is inserted into the table; `INDEXING_NONE`: sent in full in each block;
-    # `INDEXING_NEVER`: sent in full, and proxies must not index it either.
+    # INDEXING_TABLE: a value is inserted into the table; INDEXING_NONE: sent in full in each block;
+    # INDEXING_NEVER: sent in full, and proxies must not index it either.
     INDEXING_TABLE = 0
     INDEXING_NONE = 1
     INDEXING_NEVER = 2

@@ -28,8 +28,8 @@ cdef class Http2Message:
         bytes payload
         Py_ssize_t offset
 
-        # Whether these are trailers, and for trailers: their template, or None; a list of further fields (token, name,
-        # value), or None.
+        # `is_trailers`: whether these are trailers. For trailers: their template, or None, and a list of further fields
+        # (token, name, value), or None.
         bint is_trailers
         HeaderTemplate template
         list fields
@@ -45,8 +45,8 @@ cdef class Http2Message:
 
 
 cdef struct Stall:
-    # Since when the peer has read nothing of a stream's waiting output, 0: no output waits; the bytes that were written by
-    # then.
+    # `since_ns`: since when the peer has read nothing of a stream's waiting output, 0: no output waits; `written`: the
+    # bytes that were written by then.
     uint64_t since_ns
     int64_t written
 
@@ -68,11 +68,12 @@ cdef class Http2Sender(OutputBuffer):
         # `round`: their turns.
         Queue ring
         Round round
-        # The number of streams in these queues that wait for nothing any more. They are removed when they are many.
+        # The number of streams in `small` and `ring` that wait for nothing any more. They are removed when they are
+        # many.
         Py_ssize_t dropped
 
-        # The bytes of all waiting messages; the bytes of those messages that others may overtake: partly written messages,
-        # and messages that wait for the windows of their streams.
+        # `queued_bytes`: the bytes of all waiting messages; `cut_bytes`: the bytes of the messages that others may
+        # overtake: partly written messages, and messages that wait for the windows of their streams.
         readonly Py_ssize_t queued_bytes
         Py_ssize_t cut_bytes
 

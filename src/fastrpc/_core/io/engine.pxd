@@ -14,7 +14,7 @@ cdef enum:
 
 cdef enum:
     # Results of `Engine.rest`. NOTHING: a further pump may find nothing. LITTLE: output that may be sent in the same
-    # turn of the loop. MUCH: more than that.
+    # turn of the loop. MUCH: more output.
     NOTHING
     LITTLE
     MUCH

@@ -217,7 +217,7 @@ cdef class Engine:
         return self._stream is not NULL and (<ByteStream>self._stream).ends_turn()
 
     cdef int eof(self) except -1:
-        """The peer sends no more, or takes no more; the stream closes."""
+        """Handle that the peer sends no more, or accepts no more output; the stream closes."""
         return 0
 
     cdef bint hears_rest_first(self) except -1:

@@ -22,8 +22,8 @@ cdef class ReceiveTail:
         bint is_put_off
         uint64_t put_off_ns
 
-        # The last instant at which the socket was known to be empty; the instant since which the loop watches the
-        # socket.
+        # `emptied_ns`: the last instant at which the socket was known to be empty; `watched_ns`: the instant since
+        # which the loop watches the socket.
         uint64_t emptied_ns
         uint64_t watched_ns
         # Whether the last read left bytes in the socket.
@@ -32,8 +32,8 @@ cdef class ReceiveTail:
         int64_t behind_bytes
         uint64_t full_ns
 
-        # Bytes received since the peer's rate was last weighed; the level of its leaky bucket and the instant of that
-        # weighing; whether the peer counts as a light caller.
+        # `received`: bytes received since the peer's rate was last weighed; `level`: the level of the peer's leaky
+        # bucket at that instant, `weighed_ns`; `is_light`: whether the peer counts as a light caller.
         int64_t received
         int64_t level
         uint64_t weighed_ns

@@ -40,7 +40,8 @@ cdef enum:
     # handle.
     LATE_SHARE = 262_144
     FRAME_SHARE = 16_384
-    # The time for one short read in a turn that is used up; the most frames that it may contain.
+    # For one short read in a turn that is used up: SHORT_READ_NS is its time, SHORT_FRAMES the most frames that it may
+    # contain.
     SHORT_READ_NS = 500_000
     SHORT_FRAMES = 8
 

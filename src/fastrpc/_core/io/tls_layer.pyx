@@ -107,8 +107,7 @@ cdef class TLSLayer(Layer):
                 self._most = min(2 * self._most, <Py_ssize_t>len(self._place))
 
     cdef Py_ssize_t take_received(self) noexcept:
-        """Return how many encrypted bytes the last read received; later calls return 0, as the bytes may be passed on
-        in parts."""
+        """Return how many encrypted bytes the last read received; a second call returns 0, so each byte counts once."""
         cdef Py_ssize_t size = self._received
         self._received = 0
         return size

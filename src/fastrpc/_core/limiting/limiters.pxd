@@ -48,7 +48,7 @@ cdef class KeyTable:
 
 
 cdef enum:
-    # `SAMPLES`: the last calls of a window whose times are kept; `SECONDS`: the seconds for which the shortest median
+    # SAMPLES: the last calls of a window whose times are kept; SECONDS: the seconds for which the shortest median
     # is remembered.
     SAMPLES = 512
     SECONDS = 10
@@ -134,7 +134,7 @@ cdef class ConcurrencyLimiter:
 @cython.final
 cdef class Permit:
     cdef:
-        # The call's place in one limiter; its permit of the next limiter, or None.
+        # The call's place in one limiter, and the call's permit of the next limiter, or None.
         ConcurrencyLimiter limiter
         Py_ssize_t place
         Permit next

@@ -116,8 +116,7 @@ cdef class Dialect:
     """The words of a protocol for a call."""
 
     cdef str unknown_method(self, Call call, str method, object services):
-        """Return the error text for an unknown method of a call. `services`: the services that the peer may learn, or
-        None."""
+        """Return the error text for an unknown method. `services`: the services that the peer may learn, or None."""
         raise lacking(self, "unknown_method")
 
     cdef str unknown_codec(self, Call call):
@@ -219,8 +218,7 @@ cdef class Handling:
         raise lacking(self, "hold")
 
     cdef int leave_handler(self, Call call) except -1:
-        """Notify the handler of a mounted application, without cancelling it yet: the client disconnected or the time
-        is over."""
+        """Tell a mounted application, without cancelling it yet, that its client disconnected or its time is over."""
         raise lacking(self, "leave_handler")
 
 
@@ -271,8 +269,7 @@ cdef class Flow:
         return True
 
     cdef int await_turn(self, Call call) except -1:
-        """Note that a sender waits. Call `wake_sender` of its stream once there is room and it is its turn, maybe
-        now."""
+        """Note that a sender waits. Call `wake_sender` of its stream at its turn once there is room, maybe now."""
         raise lacking(self, "await_turn")
 
     cdef int room(self) except -1:
@@ -394,7 +391,7 @@ cdef class Wire:
         raise lacking(self, "fail")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
-        """Write that a call was not started: because of its caller's fault if it `is_faulty`, else as `fail` does."""
+        """Write the failure of a call that was not started; with `is_faulty` its caller is at fault."""
         raise lacking(self, "refuse")
 
     cdef int tell(self, Facts* facts) except -1:

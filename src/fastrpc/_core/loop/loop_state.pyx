@@ -45,7 +45,7 @@ cdef extern from "Python.h":
 cdef enum:
     # The bytes that transports read in one call (uvloop: 256,000 bytes), and room for the largest head.
     READ_BLOCK = 393_216
-    # The interval of the watch's ticks; the time for which they continue when no handler runs.
+    # TICK_NS: the interval of the watch's ticks. QUIET_NS: the time for which they continue when no handler runs.
     TICK_NS = 10_000_000
     QUIET_NS = 1_000_000_000
     # A tick that is late by this much shows that the loop is busy.

@@ -47,8 +47,8 @@ cdef class Spinner:
         object _tick
         object _context
 
-        # The instant until which it spins, 0 = not at all; whether the next round is scheduled; the number of rounds so
-        # far.
+        # `until_ns`: the instant until which the loop spins, 0 = not at all; `is_armed`: whether the next round is
+        # scheduled; `rounds`: the number of rounds so far.
         uint64_t until_ns
         readonly bint is_armed
         readonly uint64_t rounds

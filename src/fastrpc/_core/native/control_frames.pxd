@@ -23,14 +23,16 @@ cdef class ControlFrames(ConnectionPart):
         CallSlots slots
         SendQueue sender
 
-        # Our SETTINGS: whether the first frame was sent; the settings without an ACK yet, oldest first; the last settings
-        # with an ACK. The shortest interval of PINGs that the peer has to keep, in milliseconds.
+        # Our SETTINGS. `was_announced`: whether the first frame was sent; `unacknowledged`: the settings without an ACK
+        # yet, oldest first; `acknowledged`: the last settings with an ACK; `ping_gap_ms`: the shortest interval of
+        # PINGs that the peer has to keep, in milliseconds.
         bint was_announced
         Queue unacknowledged
         WireSettings acknowledged
         uint32_t ping_gap_ms
 
-        # Our PINGs without an answer yet; the number of all our PINGs; the count of the peer's PINGs.
+        # `pings`: our PINGs without an answer yet; `pings_sent`: the number of all our PINGs; `ping_count`: the count
+        # of the peer's PINGs.
         Queue pings
         readonly uint64_t pings_sent
         PingCount ping_count

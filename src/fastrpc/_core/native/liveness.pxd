@@ -42,7 +42,7 @@ cdef class Liveness(ConnectionPart):
         # Whether the peer may stop reading without a time limit, because it pauses between two messages of a stream.
         bint is_pausing
 
-        # The ids that were used by the last question for use.
+        # The result of `uses` at the last call of `was_used`.
         uint64_t idle_ids
         # The number of calls of either side that were health checks.
         uint64_t probes

@@ -63,8 +63,8 @@ cdef class Output(OutputBuffer):
         """Return whether the last piece of a REQUEST was passed to the transport, so that the call may run."""
         return call.handed_at != 0 and call.handed_at <= (self.handed_flushes if self.may_be_refused else self.flushes)
 
-    # `below`: the stream below; while there is none, a stream that does nothing. `is_stuck`: whether it accepts no
-    # output at present. The other methods are for calls that wait for the output to be sent.
+    # `below`: the stream below, or a stream that does nothing as long as the connection has no stream. `is_stuck`:
+    # whether it accepts no output at present. The other methods are for calls that wait for the output to be sent.
     cdef ByteStream below(self)
     cdef bint is_stuck(self) noexcept
     cdef int await_output(self, Call call) except -1

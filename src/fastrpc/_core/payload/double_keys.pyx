@@ -52,13 +52,14 @@ cdef struct Keys:
     Py_ssize_t capacity
     # The repeated key.
     Key double
-    # The unescaped texts of keys: memory as large as the rest of the payload at the first such key, and its free part.
+    # `texts`: memory for the unescaped texts of keys, as large as the rest of the payload at the first such key;
+    # `text`: its free part.
     uint8_t* texts
     uint8_t* text
 
 
 cdef struct Level:
-    # The index of a map's first key, -1 in an array. `pending`: the values still to come, for msgpack only.
+    # `base`: the index of a map's first key, -1 in an array. `pending`: the values still to come, for msgpack only.
     Py_ssize_t base
     Py_ssize_t pending
 

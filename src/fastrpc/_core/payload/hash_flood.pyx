@@ -43,7 +43,8 @@ from fastrpc._core.payload.prescan cimport Group
 cdef enum:
     MSGPACK = 1
 
-    # The slots of a new dict or set; the bits that the hash loses at each step; the neighbours that a set probes.
+    # FIRST_SLOTS: the slots of a new dict or set. PERTURB_SHIFT: the bits that the hash loses at each step. NEIGHBOURS:
+    # the neighbours that a set probes.
     FIRST_SLOTS = 8
     PERTURB_SHIFT = 5
     NEIGHBOURS = 9

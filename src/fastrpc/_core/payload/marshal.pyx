@@ -43,7 +43,8 @@ from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
 cdef enum Form:
-    # The forms of arguments as one value: the only argument; a map by name; a map by name, or else the only argument.
+    # The forms of arguments as one value. FORM_WHOLE: the only argument. FORM_NAMED: a map by name. FORM_EITHER: a map
+    # by name, or else the only argument.
     FORM_WHOLE
     FORM_NAMED
     FORM_EITHER
@@ -56,7 +57,7 @@ cdef enum:
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
-# By codec: the payload without a value, and the payload of an empty map.
+# By codec: NOTHING has the payload without a value, EMPTY_MAP the payload of an empty map.
 cdef dict NOTHING = {PRESCAN_MSGPACK: b"\xc0", PRESCAN_JSON: b"null"}
 cdef dict EMPTY_MAP = {PRESCAN_MSGPACK: b"\x80", PRESCAN_JSON: b"{}"}
 

@@ -12,7 +12,8 @@ cdef struct Run:
     const uint8_t* end
     # In the first run: the number of values in all runs of the field.
     Py_ssize_t count
-    # `next`: the index of the field's next run, 0: there is none. `last`, in the first run: the index of the last one.
+    # `next`: the index of the field's next run, 0: there is no further run. `last`, in the first run: the index of the
+    # last one.
     int32_t next
     int32_t last
     # The wire type of the first value.

@@ -46,7 +46,7 @@ cdef enum:
     TAG_BOOL = 0x20
     TAG_STRUCT = 0x2A
     TAG_LIST = 0x32
-    # The tags of the first two fields of a message, as numbers, and with a length.
+    # The tags of the first two fields of a message: of number fields, and of fields with a length.
     TAG_FIRST_NUMBER = 0x08
     TAG_SECOND_NUMBER = 0x10
     TAG_FIRST = 0x0A

@@ -53,7 +53,8 @@ cdef class RpcxLayer(Layer):
         # The reason why the stream below ended, if the transport does not report it.
         str _ending
 
-        # Bytes for which the stream above has no buffer yet; whether `hand_over` is running.
+        # `_waiting`: bytes for which the stream above has no buffer yet; `_is_handing_over`: whether `hand_over` is
+        # running.
         object _waiting
         bint _is_handing_over
 
@@ -177,8 +178,8 @@ cdef class RpcxBlockingIO(LayeredIO):
         # The buffer for received bytes of the server.
         bytearray _block
 
-        # Bytes for the connection above; it has received the bytes before `_up_at`. Whether more bytes wait for credit that
-        # another thread may send.
+        # `_up`: bytes for the connection above, which has received the bytes before `_up_at`. `_waits_for_credit`:
+        # whether more bytes wait for credit that another thread may send.
         bytes _up
         Py_ssize_t _up_at
         bint _waits_for_credit

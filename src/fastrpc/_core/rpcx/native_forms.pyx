@@ -40,7 +40,8 @@ cdef enum:
     RESPONSE_HEAD = 16
     # The field after the head of the first piece, which has the total size of the message.
     TOTAL_BYTES = 8
-    # The credit that the connection above has before the first CREDIT, and after it.
+    # FIRST_CREDIT: the credit that the connection above has before the first CREDIT. WHOLE_CREDIT: its credit after
+    # that.
     FIRST_CREDIT = 65_536
     WHOLE_CREDIT = 1_073_741_824
     # The size of a piece of an answer, if the connection above accepts frames of this size.

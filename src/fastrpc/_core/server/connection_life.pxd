@@ -17,7 +17,8 @@ cdef enum:
 @cython.final
 cdef class ConnectionLife:
     cdef:
-        # The engine and its served connection, borrowed. The engine holds the connection and, alone, this object.
+        # The engine and its served connection, borrowed: the engine holds the connection, and is the only holder of
+        # this object.
         PyObject* engine
         PyObject* connection
 
@@ -29,8 +30,9 @@ cdef class ConnectionLife:
         uint64_t leave_after_ns
         uint64_t linger_ns
 
-        # Instants, 0 = none: the deadline of the opening; the instant of the maximum age (before `begin`: the age itself);
-        # the instant at which a drain ends the calls; the end of the linger after the close.
+        # Instants, 0 = none. `opening_due_ns`: the deadline of the opening; `aged_at_ns`: the instant of the maximum
+        # age (before `begin`: the age itself); `leave_at_ns`: the instant at which a drain ends the calls;
+        # `linger_until_ns`: the end of the linger after the close.
         uint64_t opening_due_ns
         uint64_t aged_at_ns
         uint64_t leave_at_ns
@@ -46,8 +48,8 @@ cdef class ConnectionLife:
         # Whether the maximum age was reached.
         bint has_aged
         bint drains
-        # Whether the protocol itself closes the connection after the last answer of a drain; whether it handles a peer that
-        # is late with a message or does not read.
+        # `closes_by_answers`: whether the protocol itself closes the connection after the last answer of a drain;
+        # `ends_late_peers`: whether it handles a peer that is late with a message or does not read.
         bint closes_by_answers
         bint ends_late_peers
         # Whether an idle connection drains before it closes. The protocol can then announce this to the peer, a call of

@@ -18,7 +18,8 @@ from fastrpc._core.server.start_turns cimport StartTurns
 @cython.final
 cdef class Gate(LaterSteps):
     cdef:
-        # The loop of the server; the engines of its open connections; the limit of connections; how many were refused.
+        # `loop_state`: the loop of the server; `engines`: the engines of its open connections; `connections`: the limit
+        # of connections; `refused_connections`: how many were refused.
         readonly LoopState loop_state
         readonly set engines
         readonly Py_ssize_t connections
@@ -50,8 +51,8 @@ cdef class Gate(LaterSteps):
         # The methods of the server.
         readonly RouteTable routes
 
-        # The names of codecs and compressors that requests may use, by number; for each codec number, whether and when
-        # requests may use it (Taken).
+        # `codecs` and `compressors`: the names of codecs and compressors that requests may use, by number.
+        # `takes_codec`: for each codec number, whether and when requests may use it (Taken).
         readonly dict codecs
         readonly dict compressors
         int[256] takes_codec

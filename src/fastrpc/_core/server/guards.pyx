@@ -167,8 +167,7 @@ cdef class Guards:
         return status if identity is None else self.access.take_own(call, identity, seconds)
 
     cdef bint give_up(self, ServerCall call) except -1:
-        """Return whether a call whose deadline passed before its verdict is answered now; otherwise the verdict answers
-        it."""
+        """Return whether to answer a call now whose deadline passed before its verdict; else the verdict does."""
         return self.access is not None and self.access.own_credentials.give_up(call)
 
     cdef bint knows_peer(self, object engine) except -1:

@@ -26,11 +26,12 @@ cdef class LinkedConnection(EngineServedConnection):
 @cython.final
 cdef class Link(Engine):
     cdef:
-        # The server's gate; this connection from the view of the gate.
+        # `gate`: the server's gate; `connection`: this connection from the view of the gate.
         readonly Gate gate
         readonly LinkedConnection connection
 
-        # The protocol; copies of three fields of the wire: each read uses `placing`, each flush `flow` and `backlog`.
+        # `wire`: the protocol. The next three are copies of fields of the wire: each read uses `placing`, each flush
+        # `flow` and `backlog`.
         readonly Wire wire
         Placing placing
         Flow flow
@@ -41,7 +42,8 @@ cdef class Link(Engine):
         bint has_backlog
         bint has_senders
 
-        # The rules of the connection, and the rules of its end. A use of the connection is the start or end of a call.
+        # `life`: the rules of the connection; a use of the connection is the start or end of a call. `leaving`: the
+        # rules of its end.
         ConnectionLife life
         readonly Leaving leaving
 

@@ -29,13 +29,15 @@ cdef class MemoryBudget(Timed):
         int64_t shed_above
         int64_t shed_requests_above
 
-        # Bytes above `process_bytes` for incomplete messages of peers that still have credit; above it they get no more.
+        # Bytes above `process_bytes` for incomplete messages of peers that still have credit; above their sum such
+        # messages get no more memory.
         int64_t credit_grace
 
         # The bytes that all decompressions of the process may take.
         readonly int64_t unpacking_bytes
 
-        # How many nanoseconds a full process may withhold connection credit, which tests may shorten; whether it is full.
+        # `full_wait_ns`: how many nanoseconds a full process may withhold connection credit; tests may shorten it.
+        # `is_full`: whether the process is full.
         public uint64_t full_wait_ns
         readonly bint is_full
 
@@ -70,7 +72,8 @@ cdef class HeldPieces:
 @cython.final
 cdef class Room:
     cdef:
-        # The connection that holds the memory, and its budget; whether the payload is a stream message, not a request.
+        # The connection that holds the memory, and its budget. `is_message`: whether the payload is a stream message,
+        # not a request.
         MemoryBudget budget
         readonly ServedConnection connection
         bint is_message

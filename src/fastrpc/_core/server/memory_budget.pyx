@@ -60,14 +60,16 @@ cdef extern from *:
 
 # Whether memory is short: above `MemoryBudget.tight_above`.
 cdef bint is_short = False
-# Bytes freed since the last check of the heap, and the earliest instant at which its free pages are returned again.
+# `freed`: the bytes freed since the last check of the heap; `trim_after_ns`: the earliest instant at which its free
+# pages are returned again.
 cdef int64_t freed = 0
 cdef uint64_t trim_after_ns = 0
 # Whether large blocks are mapped outside the heap, so that their memory is returned to the system when they are freed.
 # After the first change the allocator does not adjust this threshold itself any more.
 cdef bint is_mapping = False
 
-# The rooms of this process: the bytes reserved for running decompressions, and the part of them that is not counted yet.
+# The rooms of this process. `rooms_taken`: the bytes reserved for running decompressions; `rooms_left`: the part of
+# these bytes that is not counted yet.
 cdef int64_t rooms_taken = 0
 cdef int64_t rooms_left = 0
 # The bytes reserved for decompressed stream messages, until their handlers ask for the next message.

@@ -22,8 +22,9 @@ cdef class Openings(Timed):
         # last byte. The connection that is silent for longest is first.
         object heard_ns
 
-        # Two groups of connections that have sent a part of their opening: less than the preface, or the preface without
-        # the rest. At most `limit` connections of each group are read; the others wait for a slot, in order.
+        # Connections that have sent a part of their opening: less than the preface (`begun`), or the preface without
+        # the rest (`prefaced`). At most `limit` connections of each group are read; the others wait for a slot, in
+        # order (`waiting` and `waiting_prefaced`).
         set begun
         set prefaced
         dict waiting

@@ -49,14 +49,14 @@ cdef int pass_interrupt(object loop, object error) except -1
 
 cdef class ServedConnection:
     cdef:
-        # The gate of the calls (`gate.Gate`); the name of the protocol; the protocol's counters by method, or None if the
-        # counters of the routes are used.
+        # `gate`: the gate of the calls (`gate.Gate`); `protocol`: the name of the protocol; `counters`: the protocol's
+        # counters by method, or None if the counters of the routes are used.
         readonly object gate
         readonly str protocol
         dict counters
 
-        # The protocol's part in its calls. An object without state serves all connections: it finds the connection by
-        # the call. Calls of pages on a connection of gRPC have other groups.
+        # The protocol's part in the connection's calls. The objects have no state and serve all connections: they find
+        # the connection by the call. Calls of pages on a connection of gRPC have other groups.
         Outcomes outcomes
         ContractGroups groups
 
@@ -76,7 +76,8 @@ cdef class ServedConnection:
         # The earliest expiry of separate credentials of calls in progress, 0 = none expires.
         uint64_t own_due_ns
 
-        # The decisions of Access about calls, by method, or None; the generation of the files from which they were made.
+        # `answers`: the decisions of Access about calls, by method, or None; `generation`: the generation of the files
+        # from which they were made.
         dict answers
         uint64_t generation
 

@@ -16,17 +16,17 @@ cdef class ServedStream(StreamChannel):
         # The call, typed.
         ServerCall served
 
-        # The flow of its connection.
+        # The flow of the call's connection.
         Flow flow
 
-        # The codec of the REQUEST, which all messages share; the compressor that the caller used last; the decoder of
-        # messages, found on first use.
+        # `codec`: the codec of the REQUEST, which all messages share; `compressor`: the compressor that the caller used
+        # last; `marshal`: the decoder of messages, found on first use.
         int codec
         int compressor
         Marshal marshal
 
-        # The largest message that is sent uncompressed; whether messages are checked against their annotation before
-        # they are sent.
+        # `compress_above`: the size of the largest message that is sent uncompressed; `checks_results`: whether
+        # messages are checked against their annotation before they are sent.
         Py_ssize_t compress_above
         bint checks_results
 
@@ -48,8 +48,8 @@ cdef class ServedStream(StreamChannel):
         int64_t held
         int64_t taken_held
 
-        # The job that decompresses the oldest message (handlers/unpacking.py); the Room of that message when the job is
-        # complete; the Rooms of the last taken messages. Each may be None.
+        # `job`: the job that decompresses the oldest message (handlers/unpacking.py); `room`: the Room of that message
+        # when the job is complete; `taken_rooms`: the Rooms of the last taken messages. Each may be None.
         object job
         object room
         list taken_rooms

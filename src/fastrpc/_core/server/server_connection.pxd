@@ -22,8 +22,8 @@ cdef class ServerSide(Side):
         bint is_surplus
         int pending_drain
 
-        # Whether the peer's identity was proved by its certificate, and the instant at which the connection has to be
-        # replaced because the certificate expires, 0 = never.
+        # `is_by_certificate`: whether the peer's identity was proved by its certificate; `replace_at_ns`: the instant
+        # at which the connection has to be replaced because the certificate expires, 0 = never.
         bint is_by_certificate
         uint64_t replace_at_ns
 

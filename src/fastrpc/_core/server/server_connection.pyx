@@ -183,7 +183,7 @@ cdef class ServerConnection(Connection):
         self.loop_state = gate.loop_state
         serve_on(self, gate)
         life = (<ServedCalls?>self.serving).life
-        # Until a peer has authenticated, if it has to, it gets the lowest limits.
+        # A peer that has to authenticate gets the lowest limits until it has done so.
         self.keeps_window = gate.guards.access is not None
         decisions.openings = openings
         decisions.pending_drain = -1

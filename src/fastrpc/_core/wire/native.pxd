@@ -3,7 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.wire.frame cimport Frame, WireProtocol
 
-# Return whether bytes begin a preface; describe a peer whose bytes do not; return the fault of a preface, or None.
+# `begins_with_magic` returns whether bytes begin a preface; `stranger_of` describes a peer whose bytes do not;
+# `version_problem` returns the fault of a preface, or None.
 cdef bint begins_with_magic(const char* data, Py_ssize_t size) noexcept
 cdef str stranger_of(bytes first, bint is_client)
 cdef str version_problem(const char* data, bint is_client)

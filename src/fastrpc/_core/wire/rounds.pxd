@@ -20,11 +20,12 @@ cdef enum:
 
 
 cdef struct Round:
-    # The sum of the quanta of all calls that wait for their turn; how many of these calls are streams.
+    # `quanta`: the sum of the quanta of all calls that wait for their turn; `streams`: how many of these calls are
+    # streams.
     int64_t quanta
     int64_t streams
-    # The number of the connection's turn. `quanta_at_once`: the quanta that each call gets in this turn. `is_shared`:
-    # whether more than one call takes part.
+    # `turn`: the number of the connection's turn. `quanta_at_once`: the quanta that each call gets in this turn.
+    # `is_shared`: whether more than one call takes part.
     uint32_t turn
     int64_t quanta_at_once
     bint is_shared
