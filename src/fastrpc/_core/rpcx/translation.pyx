@@ -491,7 +491,8 @@ cdef int _take_push(RpcxTranslation translation, RpcxFrame* frame) except -1:
     push.payload = frame.payload
     push.payload_size = frame.payload_size
     if serialize == SERIALIZE_RAW and not compressor:
-        # Go pushes everything as raw bytes. As one msgpack value they also fit methods that have no form for raw bytes.
+        # Go pushes everything as raw bytes. As one msgpack value they also fit methods that return nothing, for which
+        # raw bytes have no form.
         payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
         push.codec = codec_of(SERIALIZE_MSGPACK)
         push.payload = PyBytes_AS_STRING(payload)
