@@ -102,8 +102,7 @@ cdef enum:
     # The most bytes of an integer after its prefix: 28 bits, more than any block needs. RFC 7541, section 5.1, sets no
     # limit, as zeros may follow.
     INTEGER_BYTES = 4
-    # The most table size updates of a block (RFC 7541, section 4.2): one for the lowest size since the last block, one
-    # for the final size.
+    # The most size updates of a block: the lowest size since the last block, and the final one (RFC 7541, section 4.2).
     MOST_UPDATES = 2
     # KNOWN_BYTES: the most encoded bytes of a kept block. KNOWN_LIST_BYTES: the most bytes of its fields.
     KNOWN_BYTES = 1024
