@@ -1,4 +1,4 @@
-"""A request and its answer, as the code that answers requests sees them: two interfaces, drawn in the `.pyx`."""
+"""A request and its response, as the code that answers requests sees them: two interfaces, drawn in the `.pyx`."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
@@ -7,11 +7,11 @@ from fastrpc._core.exchange.request_head cimport RequestHead
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.server.connection_life cimport ConnectionLife
 
-# The time for which a peer is held before it is pinged.
+# The time for which input of a tunnel is held before its peer is pinged.
 cdef uint64_t HELD_NS
 
 cdef enum:
-    # Sizes of responses in parts: there is no body; the size is unknown.
+    # Sizes of a response in parts: it has no body; its size is unknown.
     NO_BODY = -1
     UNKNOWN_SIZE = -2
 
@@ -23,13 +23,14 @@ cdef class Exchange:
         PyObject* link
         ConnectionLife life
 
-        # Where the application keeps its pointer to this object, NULL: it has none. Cleared when this object is freed.
+        # The address of the application's pointer to this object, NULL if it has none. The pointer is cleared when this
+        # object is freed.
         PyObject** known_at
 
         # The object that is notified of each request (`fastrpc.server.watching`); None in most servers.
         object watch
 
-        # The request that is received or answered; None between two.
+        # The request that is being received or answered; None between two requests.
         RequestHead head
 
         # `is_answering`: whether the request is with the application; `has_begun`: whether its response has begun in
@@ -44,20 +45,21 @@ cdef class Exchange:
         bint takes_parts
         bint is_body_held
 
-        # Whether a client that expects 100 Continue gets it by `ask_body`: until then the body is held.
+        # Whether a client that expects 100 Continue gets it only from `ask_body`; until then the body is held.
         bint asks_later
 
-        # Whether another protocol has taken over after the head: `HttpApplication.tunnel_came` takes its bytes.
+        # Whether the connection has switched to another protocol after the head: `HttpApplication.tunnel_came` gets its
+        # bytes.
         bint is_tunnel
 
-        # Whether the peer takes no output: nothing more is read then.
+        # Whether the peer reads no output; then no input is read either.
         bint is_stuck
 
         # Whether the connection has one request at a time and ends if the request ends early, as in HTTP/1.1.
         bint is_alone
 
-        # The instant at which the last answer was complete, or the application held or released a body or a tunnel; 0:
-        # neither happened.
+        # The later of two instants: the last answer was complete; the application held or released a body or a tunnel.
+        # 0 if neither has happened.
         uint64_t rested_ns
 
     cdef inline Engine engine(self):
@@ -78,7 +80,7 @@ cdef class Exchange:
     cdef int cut(self) except -1
     cdef int abort(self) except -1
 
-    # The output that waits.
+    # Output that waits to be sent.
     cdef bint is_full(self) except -1
     cdef bint has_output(self) except -1
     cdef int64_t unsent(self) except? -1
@@ -97,10 +99,10 @@ cdef class Exchange:
     cdef int go_on(self) except -1
     cdef int wait_by(self, uint64_t due_ns) except -1
 
-    # Its time.
+    # Time.
     cdef int look_by(self, uint64_t due_ns) except -1
 
-    # Its budgets.
+    # Budgets.
     cdef str count_messages(self)
     cdef int note_refused(self, bint is_faulty) except -1
 
@@ -126,11 +128,11 @@ cdef class HttpApplication:
     cdef int body_awaited(self, Exchange exchange) except -1
     cdef int body_grew(self, Exchange exchange, Py_ssize_t size) except -1
 
-    # The protocol that took over.
+    # The protocol of a tunnel.
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1
     cdef uint64_t tunnel_due(self, Exchange exchange, uint64_t now) except? 0
     cdef int end_tunnel(self, Exchange exchange, str text) except -1
 
 
-# Return fields as an exchange takes them. ValueError: a field would break the head.
+# Return fields as header lines, each with its CRLF. ValueError: a field would break the head.
 cdef bytes field_lines(object fields)

@@ -12,23 +12,23 @@ cdef class ClientLife:
         readonly object owner
         public bint announces_calls
 
-        # The number of calls in flight that the owner is to be notified of, 0: none.
+        # The number of calls in flight at which the owner is notified once; 0: never.
         public Py_ssize_t crowd
 
-        # Which calls may leave before the server has answered the opening.
+        # Which calls may be sent before the server has answered the opening.
         int _early_calls
 
         # When the server last refused the credential.
         uint64_t _refused_ns
 
-        # The instants of its life, and its rules in nanoseconds, 0 = off.
+        # Instants of the connection's life, and the times of its rules in nanoseconds, 0 = off.
         uint64_t _made_ns
         uint64_t _used_ns
         uint64_t _handshake_ns
         uint64_t _idle_ns
         uint64_t _age_ns
 
-        # The calls under way, and whether there ever was one. Probes of a server's health do not count.
+        # The number of calls under way, and whether there ever was a call. Probes of a server's health do not count.
         Py_ssize_t _calls
         bint was_used
 
@@ -48,14 +48,14 @@ cdef class ClientLife:
     cdef int begin(self, Engine engine) except -1
     cdef int opened(self, Engine engine) except -1
 
-    # Return whether a call, idempotent or not, may leave before the server has answered the opening.
+    # Return whether a call, idempotent or not, may be sent before the server has answered the opening.
     cdef bint takes_early(self, bint is_idempotent) noexcept
 
     # Note that a call begins, or has ended. Not called for probes.
     cdef int call_begins(self, Engine engine, bint is_one_way) except -1
     cdef int call_ended(self, Engine engine) except -1
 
-    # Return once whether the owner is to be notified of a crowd: `in_flight` calls are enough.
+    # Return True once, when `in_flight` reaches `crowd`: the owner is to be notified.
     cdef bint is_crowd(self, Py_ssize_t in_flight) noexcept
 
     # Have the credential replaced: before it expires, in this number of seconds (`credential_expires`), or because the
@@ -63,7 +63,7 @@ cdef class ClientLife:
     cdef int credential_expires(self, Engine engine, double seconds) except -1
     cdef int credential_refused(self, Engine engine) except -1
 
-    # Return whether a thread may send a new call, judged by the age and the idle time of the connection.
+    # Return whether a thread may send a new call on this connection, given its age and idle time.
     cdef bint takes_thread(self, Engine engine, uint64_t now, uint64_t rested_ns) except -1
 
     # `refuse_calls`: accept no new calls. `retire`: also close once no call is in progress. `close_when_idle`: close if

@@ -2,7 +2,7 @@
 
 ::
 
-    check(engine, now) ──► due: opening, age, rest ──► close, abort and retire of the engine
+    check(engine, now) ──► due: opening, age, idle ──► close, abort and retire of the engine
                                                    ──► connection_aged, connection_draining of the owner
 
 The caller passes the time and the calls. A client of a loop is the owner and is notified. Threads have no owner: the
@@ -22,7 +22,7 @@ cdef enum:
     EARLY_IDEMPOTENT = 1
     EARLY_ALL = 2
 
-# The part of each second of a credential's validity after which it is replaced.
+# Part of a credential's validity after which it is replaced: 0.8, in nanoseconds for each second.
 cdef double RENEWED_NS = 8e8
 
 # A refused credential is replaced at most this often.
@@ -33,7 +33,7 @@ cdef dict EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "al
 
 @cython.final
 cdef class ClientLife:
-    """The rules by which a connection of a client opens, ages, rests and ends."""
+    """The rules by which a client connection opens, ages, becomes idle and ends."""
 
     def __init__(self, owner, timeouts, keepalive, str early_calls="all"):
         self.owner = owner
@@ -41,7 +41,7 @@ cdef class ClientLife:
         self._handshake_ns = nanoseconds(timeouts.handshake)
         self._idle_ns = nanoseconds(timeouts.idle)
         if keepalive.max_age is not None:
-            # Connections made together, after a restart say, must not all end together.
+            # Connections opened together, such as after a restart, must not all end together.
             self._age_ns = nanoseconds(keepalive.max_age * random.uniform(0.9, 1.1))
         self._made_ns = self._used_ns = now_ns()
 
@@ -86,7 +86,7 @@ cdef class ClientLife:
         self.crowd = 0
         return True
 
-    # The credential, if the server sends no verdict with its validity
+    # The credential, if the server states no validity
 
     cdef int credential_expires(self, Engine engine, double seconds) except -1:
         cdef uint64_t age

@@ -37,14 +37,14 @@ class Engine:
 
     @property
     def peer_name(self) -> Any:
-        """The name that the transport has for the other side, or None."""
+        """The address of the peer as the transport reports it, or None."""
 
     @property
     def peer_takes(self) -> Literal["calls", "pushes"] | None:
         """Whether the other side serves this one: "calls"; "pushes", which it does not answer; None for neither."""
 
     def abort(self) -> None:
-        """Close at once; unsent bytes are lost."""
+        """Close immediately; unsent bytes are lost."""
 
 class PythonEngine(Engine):
     """An engine whose protocol is written in Python: subclasses implement what they need of the first five methods."""
@@ -86,10 +86,10 @@ class PythonEngine(Engine):
         """Read no further until this is called with False. Bytes that were received already still come."""
 
     def unsent_bytes(self) -> int:
-        """Return the bytes of output that the peer has not taken."""
+        """Return how many bytes of output the peer has not received."""
 
     def taken_bytes(self) -> int:
-        """Return the bytes of output that have left this machine, as far as known."""
+        """Return how many bytes of output have left this machine, as far as known."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Close once all output is sent; a protocol that can state the reason sends it first."""
+        """Close once all output is sent. A protocol that can state a reason sends it first."""

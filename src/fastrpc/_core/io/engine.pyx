@@ -7,13 +7,13 @@
                       │      ◄─ pump, output: size, plain, take, skip ───────────   │
                       └◄──────── on_output, schedule_check, finish, cut_off ────────┘
 
-A `Session` holds its engine, which borrows its stream: users of a connection, such as calls and pools, hold the engine,
-so it may outlive the stream. The same holds for a `BlockingStream`. Only bytes and instants pass between the two: a
-layer that encrypts is below the stream.
+A `Session` or `BlockingStream` holds its engine, which borrows the stream. Users of a connection, such as calls and
+pools, hold the engine, so it may outlive the stream. Only bytes and instants pass between stream and engine: a layer
+that encrypts is below the stream.
 
-A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, the output's size
-twice, plain, skip; rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only outside
-a read. These are the crossings in a read of `Session`; `BlockingStream` never calls read_done, blocked and unblocked.
+A read of `Session` costs ten calls between stream and engine, however many RPC calls it carries: body_place, receive,
+read_done; pump, the output's size twice, plain, skip; rest, flushed. A small rest of large messages costs some more;
+`on_output` is only called outside a read. `BlockingStream` never calls read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` of the blocking client. `Connection` is the engine of the
 native protocol.
@@ -24,7 +24,7 @@ native protocol.
     Engine.check ────► check_at(instant)          schedule_check(instant)
     Engine.connected, eof, lost ──► connection_made, eof_received, connection_lost
 
-asyncio and h2 have the same names. A read costs a few calls of Python; a protocol on a hot path is compiled.
+The names are the ones of asyncio and h2. A read costs a few Python calls; protocols on a hot path are compiled.
 """
 
 import logging
@@ -59,35 +59,35 @@ cdef class ByteStream(Timed):
         return 0
 
     cdef int on_output(self) except -1:
-        """Note that there is output, and no read whose end would flush it."""
+        """Note that there is output outside a read, so that no end of a read flushes it."""
         return 0
 
     cdef int flush(self) except -1:
-        """Write as much as the stream accepts now."""
+        """Write as much as the transport accepts now."""
         return 0
 
     cdef int push(self) except -1:
-        """Flush now, although no call of the stream led to this output."""
+        """Flush immediately, outside any call from the stream."""
         return self.flush()
 
     cdef bint ask_turn(self) except -1:
-        """Let the tasks that can run have their turn, then call `Engine.turn_over` and flush. False: there are no tasks."""
+        """Let runnable tasks run, then call `Engine.turn_over` and flush. Return False if there are no tasks."""
         return False
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:
-        """Call `Engine.check` at that instant, or before."""
+        """Call `Engine.check` at that instant or earlier."""
         return 0
 
     cdef bint ends_turn(self) except -1:
-        """Several messages of one read were handled. Return whether the rest has to wait for another turn."""
+        """Return whether the rest of a read has to wait for another turn; asked after several messages."""
         return False
 
     cdef int hold_input(self) except -1:
-        """Pass no more received bytes on, and read nothing more, until `release_input`."""
+        """Pass on no received bytes, and read no more, until `release_input`."""
         return 0
 
     cdef int release_input(self) except -1:
-        """Handle the bytes that were received meanwhile, in a separate turn."""
+        """Handle the bytes that were received in the meantime, in a separate turn."""
         return 0
 
     cdef bint waits_for_turn(self) noexcept:
@@ -99,11 +99,11 @@ cdef class ByteStream(Timed):
         return False
 
     cdef bint is_stuck(self) noexcept:
-        """Return whether the stream takes no output at present."""
+        """Return whether the transport accepts no output at present."""
         return False
 
     cdef bint sends_at_once(self) noexcept:
-        """Return whether a flush sends, before the loop gets its turn."""
+        """Return whether a flush sends immediately, not in a later callback of the loop."""
         return False
 
     cdef bint flushes_soon(self) noexcept:
@@ -111,31 +111,31 @@ cdef class ByteStream(Timed):
         return False
 
     cdef int64_t untaken_bytes(self) except? -1:
-        """Return how many bytes of output lie in the stream."""
+        """Return how many bytes of output wait in the transport."""
         return 0
 
     cdef int64_t kept_bytes(self) except? -1:
-        """Return the bytes of memory of the output in the stream: a long output is freed with its last byte."""
+        """Return the memory of output in the transport in bytes; long output is freed only with its last byte."""
         return self.untaken_bytes()
 
     cdef int64_t taken_bytes(self) except? -1:
-        """Return how many bytes left this machine, as far as known."""
+        """Return how many bytes have left this machine, as far as known."""
         return 0
 
     cdef bint finish(self, bint lingers) except -1:
-        """Write the rest of the output of the engine, which is closed, then end the stream.
+        """Write the rest of the closed engine's output, then end the stream.
 
-        With `lingers` read on until the peer closes, so that no reset discards the last output. Return whether it reads
-        on.
+        With `lingers` continue to read until the peer closes, so that no reset discards the last output. Return whether
+        it continues to read.
         """
         return False
 
     cdef int cut_off(self) except -1:
-        """End the stream at once; unsent bytes are lost."""
+        """End the stream immediately; unsent bytes are lost."""
         return 0
 
     cdef int hold_back(self, bint is_held_back) except -1:
-        """Read no further until this is called with False."""
+        """Stop reading until this is called with False."""
         return 0
 
     cdef bint is_ending(self) except -1:
@@ -143,7 +143,7 @@ cdef class ByteStream(Timed):
         return False
 
     cdef int engine_ready(self) except -1:
-        """Note that the peer has stated its abilities: its opening is over."""
+        """Note that the peer has stated its capabilities: its opening is over."""
         return 0
 
 
@@ -171,7 +171,7 @@ cdef class Engine:
 
     @property
     def peer_name(self):
-        """The name that the transport has for the other side, or None."""
+        """The address of the peer as the transport reports it, or None."""
         return None if self._stream is NULL else getattr(<object>self._stream, "peer_name", None)
 
     @property
@@ -180,7 +180,7 @@ cdef class Engine:
         return None
 
     def abort(self):
-        """Close at once; unsent bytes are lost."""
+        """Close immediately; unsent bytes are lost."""
         cdef ByteStream stream
         if self._stream is not NULL:
             stream = <ByteStream>self._stream
@@ -191,28 +191,28 @@ cdef class Engine:
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         """Handle received bytes; return how many were consumed.
 
-        The rest is an incomplete message, or has to wait as `ByteStream.ends_turn` said.
+        The rest is an incomplete message, or has to wait because `ByteStream.ends_turn` returned True.
         """
         return size
 
     cdef char* body_place(self, Py_ssize_t* room) except? NULL:
-        """Return the final memory of a long payload, to receive the next bytes into, or NULL."""
+        """Return the final memory of a long payload, into which the next bytes are received, or NULL."""
         return NULL
 
     cdef int body_received(self, Py_ssize_t size) except -1:
-        """`size` bytes were received at the last place."""
+        """Note that `size` bytes were received at the last place."""
         return 0
 
     cdef object body_owner(self):
-        """Return the owner of the last place: it has to live while a system call writes there."""
+        """Return the owner of the last place: it has to stay alive while a system call writes there."""
         return None
 
     cdef bint completes_body(self, Py_ssize_t size) noexcept:
-        """Return whether `size` further bytes complete the payload, so that they make work."""
+        """Return whether `size` further bytes complete the payload, so that the engine has work to do."""
         return True
 
     cdef bint has_to_wait(self) except -1:
-        """Several messages of this read were handled. Return whether the rest has to wait for another turn."""
+        """Return whether the rest of this read has to wait for another turn; asked after several messages."""
         self.messages_left = MESSAGES_AT_ONCE
         return self._stream is not NULL and (<ByteStream>self._stream).ends_turn()
 
@@ -221,20 +221,21 @@ cdef class Engine:
         return 0
 
     cdef bint hears_rest_first(self) except -1:
-        """The peer has ended its input while some of it is held: return whether to handle the held input first.
+        """Return whether to handle held input before the end of the input, which the peer has sent.
 
-        An engine returns True if the connection survives the end of its input, and no work has to be ended at once.
+        An engine returns True if the connection survives the end of its input, and no work has to be cancelled
+        immediately.
         """
         return False
 
     cdef int lost(self, object error) except -1:
-        """Handle that the stream has ended: all work under way ends."""
+        """Handle the end of the stream: all work under way ends."""
         return 0
 
     # Bytes out
 
     cdef int pump(self) except -1:
-        """Move what may be sent now into the output."""
+        """Move the output that may be sent now into `output`."""
         return 0
 
     cdef int rest(self) noexcept:
@@ -244,7 +245,7 @@ cdef class Engine:
     # Time
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare every running instant with now; return the next one at which something is due, 0 = none."""
+        """Compare every deadline with now; return the next one, 0 = none."""
         return 0
 
     # Events of the stream
@@ -254,31 +255,31 @@ cdef class Engine:
         return 0
 
     cdef int read_done(self) except -1:
-        """All that was received is handled; a flush follows."""
+        """Note that a read was handled; a flush follows."""
         return 0
 
     cdef int heard_below(self) except -1:
-        """Note that bytes arrived which the layer below keeps for its own handshake."""
+        """Note that bytes arrived that belong to the handshake of the layer below."""
         return 0
 
     cdef int turn_over(self) except -1:
-        """The turn of the loop that `ByteStream.ask_turn` asked for is over; a flush follows."""
+        """Note that the turn of the loop that `ByteStream.ask_turn` asked for is over; a flush follows."""
         return 0
 
     cdef int flushed(self) except -1:
-        """The stream has all output that it takes."""
+        """Note that the stream has accepted as much output as it can."""
         return 0
 
     cdef uint64_t blocked(self) except? 0:
-        """The stream takes no output, or none may be sent though some waits. Return when to check that, 0 = never."""
+        """Note that output waits: the stream is full, or nothing may be sent. Return when to check this, 0 = never."""
         return 0
 
     cdef int unblocked(self) except -1:
-        """The stream takes output again."""
+        """Note that the stream accepts output again."""
         return 0
 
     cdef int stalled(self) except -1:
-        """Note that the bytes of this read waited (`came_ns`), the loop was blocked, or stalls are not watched."""
+        """Note that this read's bytes waited (`came_ns`), the loop was blocked, or stalls are not watched."""
         return 0
 
     cdef int was_late(self, uint64_t late) except -1:
@@ -286,19 +287,19 @@ cdef class Engine:
         return 0
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
-        """`change` more received bytes wait for their turn."""
+        """Note that `change` more received bytes wait for their turn."""
         return 0
 
     cdef int left_behind(self) except -1:
-        """In the child of a fork the stream is the parent's: end the connection here, without notice to the peer."""
+        """End the connection in the child of a fork, without notice to the peer: the stream is the parent's."""
         return 0
 
     cdef bint may_spin(self) noexcept:
-        """Return whether the stream may be read past the loop."""
+        """Return whether the stream may be read without the loop."""
         return not self.is_closed
 
     cdef int crash(self) except -1:
-        """An internal error lost a part of the input: close the connection."""
+        """Close the connection after an internal error that lost a part of the input."""
         self.abort()
         return 0
 
@@ -312,22 +313,22 @@ cdef class Engine:
                 self.crash()
             except Exception as problem:
                 self.abort()
-                logger.error("fastrpc: cannot tell %s about it", self.peer_name, exc_info=problem)
+                logger.error("fastrpc: cannot report an internal error to %s", self.peer_name, exc_info=problem)
         return 0
 
     cdef int end_endless(self, Py_ssize_t size) except -1:
-        """Close the connection of a peer whose message is longer than the bytes that are received at once."""
+        """Close the connection of a peer whose message is longer than the receive buffer."""
         logger.warning(
-            "closed the connection of %s: its engine left all of %d bytes, as many as are received at once",
+            "closed the connection of %s: its engine consumed none of %d bytes, the size of the receive buffer",
             self.peer_name, size,
         )
         return self.crash()
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1:
-    """Give an engine its stream. One of the two is to hold the other."""
+    """Connect an engine and its stream. One of the two has to hold the other."""
     if engine._stream is not NULL or stream._engine is not NULL:
-        raise RuntimeError("an engine has one stream, and a stream has one engine")
+        raise RuntimeError("the engine or the stream is already bound: each engine has one stream")
     engine._stream = <PyObject*>stream
     stream._engine = <PyObject*>engine
     return 0
@@ -370,25 +371,25 @@ cdef class PythonEngine(Engine):
         return self.messages_left < 0 and self.has_to_wait()
 
     def schedule_check(self, uint64_t due_ns):
-        """Have `check_at` called at an instant, or earlier; 0: at no instant."""
+        """Have `check_at` called at an instant or earlier; 0: never."""
         if self._stream is not NULL and due_ns:
             (<ByteStream>self._stream).schedule_check(due_ns)
 
     def hold_back(self, bint is_held_back):
-        """Read no further until this is called with False."""
+        """Stop reading until this is called with False."""
         if self._stream is not NULL:
             (<ByteStream>self._stream).hold_back(is_held_back)
 
     def unsent_bytes(self):
-        """Return the bytes of output that the peer has not taken."""
+        """Return how many bytes of output the peer has not received."""
         return self.unsent_output()
 
     def taken_bytes(self):
-        """Return the bytes of output that have left this machine, as far as known."""
+        """Return how many bytes of output have left this machine, as far as known."""
         return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
 
     def close(self, reason=0, text=""):
-        """Close once all output is sent; a protocol that can state the reason sends it first."""
+        """Close once all output is sent. A protocol that can state a reason sends it first."""
         cdef ByteStream stream
         if self.is_closed or self._stream is NULL:
             return

@@ -7,61 +7,62 @@
                     ├── Intake ◄── is_crowded, charge, … ───┤      number of calls, memory, the sender of a long request
                     ├── Leaving                             │      drain, close
                     │  ─────── answer, fail, refuse ──────►   ──► Link.output
-                    │  ─────── tell: Facts ───────────────►        (for rest, drain, lateness)
+                    │  ─────── tell: Facts ───────────────►        (for idle time, drain, late messages)
                     │
                     ├── place, placed, owner, completes ──► Placing    long payloads
-                    ├── unknown names, compressor, … ─────► Dialect    the words of the protocol
+                    ├── unknown names, compressor, … ─────► Dialect    error texts and forms of the protocol
                     ├── protocol, peer, marshal, … ───────► Forms      calls of several protocols on a connection
-                    ├── count, admitted, judged, end ─────► Assembling requests that come in parts beside each other
+                    ├── count, admitted, judged, end ─────► Assembling requests that arrive in parts, interleaved
                     ├── push ─────────────────────────────► Pushing    one-way calls to the peer
                     ├── head, message, is_full, taken, … ─► Flow       streams of messages
-                    ├── drain, is_told, say ──────────────► Goodbye    last words
+                    ├── drain, is_told, say ──────────────► Goodbye    the announced end of the connection
                     └── pump, rest, turn_over, queued, … ─► Backlog    output that waits in the wire
 
 The gate passes the end of each call to the `Outcomes` of its connection::
 
     Gate.begin ──► handler ──► answer, fail      one-way calls: release
          └─► not started ────► refuse
-         └─► goes on later ──► hold, then one of the others
+         └─► continues later ► hold, then one of the others
 
 The gate asks each call for its `ContractGroups`: Dialect, Forms, Flow and Handling, for requests that are more than one
 message. All calls of a wire have the same groups. Pages beside calls of gRPC have their own.
 
-All connections of a kind share one `Outcomes`, which finds the connection by the call: `LinkedOutcomes` (`server/link`)
-calls the wire, `NativeOutcomes` (`server/served_calls`) and `HttpOutcomes` (`http/http_pages`) write frames and responses,
-`PythonOutcomes` (`server/python_served_connection`) calls methods in Python.
+All connections of one kind share one `Outcomes` object, which finds the connection through the call: `LinkedOutcomes`
+(`server/link`) calls the wire, `NativeOutcomes` (`server/served_calls`) and `HttpOutcomes` (`http/http_pages`) write
+frames and responses, `PythonOutcomes` (`server/python_served_connection`) calls methods in Python.
 
-`Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all protocols
-share: counting, opening, verdicts, memory, drain, rest, the order of the rules. A protocol derives from `Wire`, which cuts
-bytes into requests and writes answers. It has no timers, and calls its link alone: it writes to `Link.output`, and
-reports that by `written`. HTTP/2 goes beyond this, as its connection serves clients, too, which have no `Link` yet: `join`
-gives the engine an output that cuts frames, and the wire asks the byte stream for turns and checks.
+`Link` (`server/link`) is final. It is the `Engine` of a byte stream, and has everything that connections of all
+protocols share: counting, opening, verdicts, memory, drain, idle time, the order of the rules. A protocol derives from
+`Wire`, which cuts bytes into requests and writes answers. A wire has no timers, and calls only its link: it writes to
+`Link.output`, and reports that by `written`. HTTP/2 is an exception, since its connections also serve clients, which
+have no `Link` yet: `join` gives the engine an output that cuts frames, and the wire asks the byte stream for turns and
+checks.
 
 `Placing`, `Dialect` and the groups below them are objects beside the wire, each implemented completely, or None. They
-are not default methods of `Wire`: an author who forgets a method of a group learns it from the class, not from a
-connection that hangs. A call of a method that a class omits raises.
+are not default methods of `Wire`: if an author forgets a method of a group, the call of this method raises, instead of
+a connection that hangs.
 
-A stream is a call whose `flags` have STREAM_IN or STREAM_OUT, like its route's: a wire sets them before `Link.request`,
-and then finds the messages of the call in `Call.stream`, until the call has ended::
+A stream is a call with STREAM_IN or STREAM_OUT in its `flags`, as in its route's flags. A wire sets them before
+`Link.request`, and then finds the call's messages in `Call.stream` until the call has ended::
 
     message received ──► ServedStream.put ──► handler ──► Flow.taken: credit for the peer
     Flow.message ◄── a step of the handler, while Flow.is_full is false
     Flow.await_turn ◄── a sender waits ◄─┘      Flow.room ──► StreamChannel.wake_sender
 
 A wire whose messages may wait for credit, or for the turn of their stream, has a `Backlog`. Before each flush it writes
-sendable messages into `Link.output`; the link counts the rest as output that the peer has not taken. The rules of a
-link need only byte counts, so queues stay in the wire.
+sendable messages into `Link.output`; the link counts the rest as output that the peer has not received. The link's
+rules need only byte counts, so queues stay in the wire.
 
-A wire with a `Goodbye` tells its peer of a drain, and then serves the calls that arrived before the peer knew. Without
-one, a draining connection closes after a while without a call. The interface has only the methods that a wire of this
-tree implements.
+A wire with a `Goodbye` announces a drain to its peer, and then serves the calls that the peer sent before it knew.
+Without a `Goodbye`, a draining connection closes after some time without a call. The interface has only the methods
+that some wire in this repository implements.
 """
 
 from fastrpc._core.io.engine cimport NOTHING
 
 
 cdef class Outcomes:
-    """The outcomes of calls, which their connection sends."""
+    """Sends the outcomes of calls on their connection."""
 
     cdef int answer(self, Call call, bytes payload) except -1:
         """Send the result of a call."""
@@ -76,7 +77,7 @@ cdef class Outcomes:
         raise lacking(self, "refuse")
 
     cdef int hold(self, Call call) except -1:
-        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+        """Note that a call outlasts this turn: a cancellation has to find it until it is answered."""
         raise lacking(self, "hold")
 
     cdef int release(self, Call call) except -1:
@@ -88,7 +89,7 @@ cdef class Outcomes:
         return False
 
     cdef int judged(self, Call call, int verdict) except -1:
-        """Continue an incomplete request after a deferred verdict; a refused request is answered already."""
+        """Continue an incomplete request after a deferred verdict; a refused request has already been answered."""
         raise lacking(self, "judged")
 
 
@@ -96,7 +97,7 @@ cdef class Placing:
     """Long payloads, received into their final memory."""
 
     cdef char* place(self, Py_ssize_t* room) except? NULL:
-        """Return the place of the next bytes of a long payload, and its room, or NULL: none is being received."""
+        """Return the place for the next bytes of a long payload, and its size; NULL if none is being received."""
         raise lacking(self, "place")
 
     cdef int placed(self, Py_ssize_t size) except -1:
@@ -104,27 +105,27 @@ cdef class Placing:
         raise lacking(self, "placed")
 
     cdef object owner(self):
-        """Return the owner of the last place: it has to live while a system call writes there."""
+        """Return the owner of the last place: it has to stay alive while a system call writes there."""
         raise lacking(self, "owner")
 
     cdef bint completes(self, Py_ssize_t size) except -1:
-        """Return whether this number of further bytes completes the payload, so that they make work."""
+        """Return whether this many further bytes complete the payload, so that the engine has work to do."""
         raise lacking(self, "completes")
 
 
 cdef class Dialect:
-    """The words of a protocol for a call."""
+    """The texts and numbers that a protocol writes for a call: error texts, details, compressors."""
 
     cdef str unknown_method(self, Call call, str method, object services):
         """Return the error text for an unknown method. `services`: the services that the peer may learn, or None."""
         raise lacking(self, "unknown_method")
 
     cdef str unknown_codec(self, Call call):
-        """Return the error text for a codec that is not taken; None: the text of the dispatcher."""
+        """Return the error text for an unsupported codec; None: use the text of the dispatcher."""
         raise lacking(self, "unknown_codec")
 
     cdef str unknown_compressor(self, Call call):
-        """Return the error text for a compressor that is not taken; None: the text of the dispatcher."""
+        """Return the error text for an unsupported compressor; None: use the text of the dispatcher."""
         raise lacking(self, "unknown_compressor")
 
     cdef int corrupt_status(self, Call call) except -1:
@@ -132,7 +133,7 @@ cdef class Dialect:
         raise lacking(self, "corrupt_status")
 
     cdef int unfit_status(self, Call call) except -1:
-        """Return the status that a caller gets for a request with another shape or form than its method has."""
+        """Return the status for a request whose shape or form differs from its method's."""
         raise lacking(self, "unfit_status")
 
     cdef bint has_status_details(self, Call call) except -1:
@@ -140,10 +141,10 @@ cdef class Dialect:
         raise lacking(self, "has_status_details")
 
     cdef int compressor(self, Call call, int number) except -1:
-        """Return the peer's number of our compressor `number`, 0 if the caller accepts no answer in it."""
+        """Return the peer's number for our compressor `number`; 0 if the caller does not accept it."""
         raise lacking(self, "compressor")
 
-    # For the dispatcher, which is Python
+    # For the dispatcher, which is written in Python
 
     def text_for_method(self, Call call not None, str method not None, services):
         """Return the text of `unknown_method`."""
@@ -174,7 +175,7 @@ cdef class Forms:
         raise lacking(self, "protocol")
 
     cdef object peer(self, Call call):
-        """Return the other side of a call."""
+        """Return the peer of a call."""
         raise lacking(self, "peer")
 
     cdef Marshal marshal(self, Call call):
@@ -190,17 +191,17 @@ cdef class Forms:
         raise lacking(self, "check_sent")
 
     cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
-        """Keep the parts of an answer by HTTP that its handler has set.
+        """Store the parts of an HTTP answer that its handler has set.
 
         Args:
-            status: of HTTP, 0: none.
-            compress: whether the answer is compressed; None: as the setting says.
+            status: the HTTP status, 0: not set.
+            compress: whether to compress the answer; None: as configured.
         """
         raise lacking(self, "note_answer")
 
 
 cdef class Handling:
-    """Requests that are more than one message: forms with files, streams with signs of life, mounted applications.
+    """Requests of more than one message: forms with files, streams with keep-alive messages, mounted applications.
 
     The object may outlive the wire.
     """
@@ -210,7 +211,7 @@ cdef class Handling:
         raise lacking(self, "form_of")
 
     cdef int note_mistakes(self, Call call, bytes payload, str first) except -1:
-        """Keep all mistakes of refused arguments, for the details of the error; `first` is the error's text."""
+        """Store all mistakes in refused arguments for the details of the error; `first` is the error's text."""
         raise lacking(self, "note_mistakes")
 
     cdef int hold(self, Call call) except -1:
@@ -225,11 +226,12 @@ cdef class Handling:
 cdef class Assembling:
     """Several requests that arrive in parts at the same time, each with a sender to judge.
 
-    Without it a connection receives one long request at a time, and input waits for the verdict about its sender.
+    Without this group a connection receives one long request at a time, and input waits for the verdict about its
+    sender.
     """
 
     cdef Py_ssize_t count(self) except -1:
-        """Return how many requests are under way beside the calls of the gate: incomplete ones, tunnels, open responses."""
+        """Return the number of requests that are not calls of the gate: incomplete ones, tunnels, open responses."""
         raise lacking(self, "count")
 
     cdef int admitted(self, Call call) except -1:
@@ -237,11 +239,11 @@ cdef class Assembling:
         raise lacking(self, "admitted")
 
     cdef int judged(self, Call call, int verdict) except -1:
-        """The sender of an incomplete request is known (`Verdict` of `server/engine_served_connection`)."""
+        """Continue an incomplete request by the `Verdict` about its sender (`server/engine_served_connection`)."""
         raise lacking(self, "judged")
 
     cdef int end(self, str text) except -1:
-        """Refuse the calls whose requests are incomplete, as the server stops."""
+        """Refuse the calls whose requests are incomplete, since the server stops."""
         raise lacking(self, "end")
 
 
@@ -257,7 +259,7 @@ cdef class Flow:
     """Streams of messages: each side sends at the pace of its reader."""
 
     cdef int head(self, Call call, bytes metadata) except -1:
-        """Write the first metadata of an answer, as the native protocol encodes it, ahead of the first message."""
+        """Write the initial metadata of an answer, in the native protocol's encoding, before the first message."""
         raise lacking(self, "head")
 
     cdef int message(self, Call call, bytes payload, int codec, int compressor) except -1:
@@ -265,7 +267,7 @@ cdef class Flow:
         raise lacking(self, "message")
 
     cdef bint is_full(self, Call call) noexcept:
-        """Return whether the stream is full: its handler is not stepped, and `await_turn` is called."""
+        """Return whether the stream is full: then its handler is not stepped, and `await_turn` is called."""
         return True
 
     cdef int await_turn(self, Call call) except -1:
@@ -273,7 +275,7 @@ cdef class Flow:
         raise lacking(self, "await_turn")
 
     cdef int room(self) except -1:
-        """Wake senders that wait after `await_turn`: all output was flushed, and the peer took enough of it."""
+        """Wake senders that wait after `await_turn`: all output was flushed, and the peer received enough of it."""
         raise lacking(self, "room")
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
@@ -285,7 +287,7 @@ cdef class Flow:
         raise lacking(self, "reader")
 
     cdef int end_early(self, Call call) except -1:
-        """Drop further messages of a caller: `Wire.fail` of its call follows, although it may still send."""
+        """Drop further messages of a caller: `Wire.fail` of its call follows, although the caller may still send."""
         raise lacking(self, "end_early")
 
 
@@ -302,92 +304,87 @@ cdef class ContractGroups:
 
 
 cdef class Goodbye:
-    """Send the reason by which the peer learns that the connection ends."""
+    """Announces the end of the connection and its reason to the peer."""
 
     cdef int drain(self, str text) except -1:
-        """Tell the peer, once, to make no further calls: the connection drains."""
+        """Announce a drain to the peer, once: it is to send no further calls."""
         raise lacking(self, "drain")
 
     cdef bint is_told(self) except -1:
-        """Return whether the peer knows of the drain, so that it expects no further call to be taken."""
+        """Return whether the drain was announced, so that the peer expects further calls to be refused."""
         raise lacking(self, "is_told")
 
     cdef int say(self, int reason, str text) except -1:
-        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`); nothing is written after it.
+        """Write why the connection closes (`REASON_DRAIN` and others of `wire/frame`). Nothing is written afterwards.
 
-        A `Backlog` is dropped, and these words overtake it: a closed link pumps no more. A wire that has ended the
-        connection itself, through `Leaving.finish`, has written them before.
+        The goodbye overtakes a `Backlog`, which is dropped: a closed link pumps no more. A wire that has ended the
+        connection itself, through `Leaving.finish`, has already written its goodbye.
         """
         raise lacking(self, "say")
 
 
 cdef class Backlog:
-    """Output that waits in the wire, for credit of the peer or for its turn.
+    """Output that waits in the wire for credit of the peer or for its turn.
 
-    The link weighs it with each flush. If a wire's messages begin to wait without a flush, it calls `weigh_answer` of
-    its connection.
+    The link counts this output at each flush. If messages begin to wait without a flush, the wire calls `weigh_answer`
+    of its connection.
     """
 
     cdef bint pump(self) except -1:
-        """Move sendable messages into the output of the link; return whether messages, or senders, still wait."""
+        """Move sendable messages into the link's output; return whether messages, or senders, still wait."""
         raise lacking(self, "pump")
 
     cdef int rest(self) noexcept:
-        """Return what a further `pump` may find once the stream has taken the output: NOTHING, LITTLE, or MUCH.
-
-        The goodbye overtakes a `Backlog`, which is dropped: a closed link pumps no more. A wire that has ended the
-        connection itself, through `Leaving.finish`, has already written its goodbye.
-        """
+        """Return what a further `pump` may find once the stream has taken the output: NOTHING, LITTLE, or MUCH."""
         return NOTHING
 
     cdef int turn_over(self) except -1:
-        """The turn of the loop that `ByteStream.ask_turn` asked for is over; a flush follows."""
+        """Note that the turn of the loop that `ByteStream.ask_turn` asked for is over; a flush follows."""
         raise lacking(self, "turn_over")
 
     cdef int64_t queued(self) except? -1:
-        """Return the bytes of all messages that wait."""
+        """Return the bytes of all waiting messages."""
         raise lacking(self, "queued")
 
     cdef int64_t passed(self) except? -1:
-        """Return how many of these bytes other answers overtake: they block no call."""
+        """Return how many of these bytes other answers can overtake: they block no call."""
         raise lacking(self, "passed")
 
     cdef int64_t credit(self) except? -1:
-        """Return the bytes that the peer takes now, for statistics."""
+        """Return how many bytes the peer accepts now, for statistics."""
         raise lacking(self, "credit")
 
 
 cdef class Wire:
-    """A protocol on one connection: requests from bytes, bytes from outcomes."""
+    """A protocol on one connection: it parses requests and writes outcomes."""
 
     cdef int join(self, Engine link) except -1:
-        """Note the link that holds this wire from now on; called once, before any other method."""
+        """Set the link, which holds this wire from now on. Called once, before any other method."""
         raise lacking(self, "join")
 
     cdef int lost(self) except -1:
-        """Handle the end of the stream: return the memory of incomplete input."""
+        """Handle the end of the stream: free incomplete input and its share of the memory budget."""
         raise lacking(self, "lost")
 
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
-        """Handle received bytes; return the number of consumed ones. The rest is presented again, followed by more
-        bytes.
+        """Handle received bytes; return how many were consumed. The rest is passed again, with further bytes.
 
-        Each request spends one of the `messages_left` of the link, and the wire stops while the link `has_to_wait`:
-        otherwise one client would block the loop. A message that makes no call, such as a heartbeat, ends the opening
-        by `leave_opening` of the connection's life. A RemoteProtocolError ends the connection once the calls under way
+        Each request reduces `messages_left` of the link by one, and the wire stops while the link `has_to_wait`:
+        otherwise one client would block the loop. After a message that makes no call, such as a heartbeat, call
+        `leave_opening` of the connection's life. A RemoteProtocolError ends the connection once the calls under way
         have ended; the link logs it.
         """
         raise lacking(self, "take")
 
     cdef int answer(self, Call call, bytes payload) except -1:
-        """Write the result of a call, and set its state before a step that may fail.
+        """Write the result of a call. Set the call's state before any step that may fail.
 
-        The state is STATE_ANSWERING, or STATE_GONE if nothing else of the call can follow.
+        The state is STATE_ANSWERING, or STATE_GONE if nothing more of the call can follow.
         """
         raise lacking(self, "answer")
 
     cdef int fail(self, Call call, Failure failure) except -1:
-        """Write the failure of a call, and then set its state as `answer` does."""
+        """Write the failure of a call. Set the call's state as `answer` does."""
         raise lacking(self, "fail")
 
     cdef int refuse(self, Call call, Failure failure, bint is_faulty) except -1:
@@ -399,15 +396,15 @@ cdef class Wire:
         raise lacking(self, "tell")
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare the instants of the protocol with now; return the next one, 0 means never.
+        """Compare the deadlines of the protocol with now; return the next one, 0 = none.
 
-        The first call is when the stream is connected: a protocol in which the server speaks first does so here.
-        A request that is refused here, and not in `take`, needs `connection.now` set first.
+        The first call comes when the stream is connected: a protocol whose server sends first does so here. To refuse a
+        request here, set `connection.now` first.
         """
         raise lacking(self, "check")
 
     cdef int forgive(self, uint64_t late) except -1:
-        """Input was not read for `late` nanoseconds: silence of the peer proves nothing."""
+        """Add `late` nanoseconds to the deadlines of the peer: no input was read during that time."""
         raise lacking(self, "forgive")
 
 

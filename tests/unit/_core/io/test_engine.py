@@ -26,7 +26,7 @@ async def test_an_engine_has_one_stream() -> None:
     engine = Silent()
     session = Session(engine, loop=asyncio.get_running_loop())
     assert engine.stream is session
-    with pytest.raises(RuntimeError, match="an engine has one stream"):
+    with pytest.raises(RuntimeError, match="already bound: each engine has one stream"):
         Session(engine, loop=asyncio.get_running_loop())
 
 

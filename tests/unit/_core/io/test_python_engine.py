@@ -146,7 +146,7 @@ async def test_an_engine_that_never_consumes_is_closed_at_the_size_of_the_buffer
     # It is the peer that sent no end of its message: no error of the program, no traceback.
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
-    assert f"its engine left all of {READ_BUFFER} bytes" in caplog.text
+    assert f"its engine consumed none of {READ_BUFFER} bytes" in caplog.text
 
 
 async def test_an_engine_checks_the_instants_it_asked_for() -> None:
