@@ -12,6 +12,7 @@ RANKS = {
     0: (
         "_version",
         "assigned_numbers",
+        "cancelling",
         "escaping",
         "first_use",
         "networks",

@@ -16,13 +16,14 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 from fastrpc.brokers.base import Delivery, Membership
 from fastrpc.brokers.member_messages import MemberMessages, absence_in, logged_absence
 from fastrpc.brokers.message import Message
+from fastrpc.cancelling import cancelled
 from fastrpc.errors import BrokerError, DecodeError, copied_error
 from fastrpc.hosted.verbs import PATIENCE_SECONDS, Verbs, pause_asked_by, pauses
 from fastrpc.rpc.json_values import loggable
 from fastrpc.time_limit import time_limit
 from fastrpc.user_code import as_error
 
-__all__ = ["Subscription", "cancelled"]
+__all__ = ["Subscription"]
 
 logger = logging.getLogger("fastrpc.broker")
 
@@ -31,17 +32,7 @@ T = TypeVar("T")
 #: Iterations of the loop within which the request of a take is sent.
 _TURNS_TO_LEAVE: Final = 2
 
-#: Seconds after which a cancelled task that has not ended is cancelled again. Its cleanup takes less time.
-_AGAIN_SECONDS: Final = PATIENCE_SECONDS + 1.0
-
 _finish: Final = Verbs(BrokerError).finish
-
-
-async def cancelled(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait for its end. Repeat the cancellation, as the client library of a broker may drop it."""
-    while task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=_AGAIN_SECONDS)
 
 
 class Subscription(Generic[T]):
@@ -200,7 +191,8 @@ class Subscription(Generic[T]):
             refused: returned messages that are handed back, too.
         """
         self._has_stopped = True
-        await cancelled(self._task)
+        if self._task is not None:
+            await cancelled([self._task])
         back = [*self._ready, *refused]
         self._ready.clear()
         if self._member is not None:
@@ -229,7 +221,8 @@ class Subscription(Generic[T]):
         self._wake(len(self._waiters))
         self._is_open.discard(self)
         try:
-            await cancelled(self._task)
+            if self._task is not None:
+                await cancelled([self._task])
         finally:
             if self._member is not None:
                 back = list(self._ready) if has_failed else self._member.unsettled_but(self._kept)
@@ -376,8 +369,7 @@ class _TakeAhead:
         taking, self._taking = self._taking, None
         if taking is None:
             return
-        taking.cancel()
-        await asyncio.wait([taking])
+        await cancelled([taking])
         if not taking.cancelled() and taking.exception() is None:
             await self._member.return_deliveries(taking.result())
 

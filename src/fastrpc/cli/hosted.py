@@ -12,6 +12,7 @@ import typer
 
 from fastrpc.auth.policy import Policy
 from fastrpc.auth.static_tokens import StaticTokens
+from fastrpc.cancelling import cancelled
 from fastrpc.cli.hosted_options import HostedOptions
 from fastrpc.cli.listening import check_encrypts, checked_level, server_tls
 from fastrpc.cli.log_output import install_logging
@@ -144,8 +145,7 @@ async def _ending_with(service: EndingService, server: Server) -> AsyncIterator[
     try:
         yield
     finally:
-        ending.cancel()
-        await asyncio.wait([ending])
+        await cancelled([ending])
 
 
 def _access(name: str, options: HostedOptions) -> HostedAccess:

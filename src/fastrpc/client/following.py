@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from fastrpc.cancelling import cancelled
 from fastrpc.client.target import Target
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
@@ -113,7 +114,6 @@ class Follower:
         """Stop the watch, and close a registry that was opened for this client."""
         self.stop()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancelled([self._task])
         if self._owns_registry:
             await self._registry.aclose()

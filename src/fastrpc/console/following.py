@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from fastrpc.cancelling import cancelled
 from fastrpc.console.events import FleetEvents
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
@@ -63,9 +64,7 @@ class RegistryFollower:
                         return
                 await asyncio.sleep(AGAIN_SECONDS)
         finally:
-            for task in self._followed.values():
-                task.cancel()
-            await asyncio.gather(*self._followed.values(), return_exceptions=True)
+            await cancelled(self._followed.values())
 
     async def _follow_names(self) -> None:
         watch = self._registry.watch_services()

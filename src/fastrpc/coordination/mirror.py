@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from fastrpc.cancelling import cancelled
 from fastrpc.coordination.changes import ItemChanges
 from fastrpc.coordination.values import decode_value
 from fastrpc.coordination.verbs import finish
@@ -74,8 +75,7 @@ class Mirror(Mapping[str, T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancelled([self._task])
             if not self._task.cancelled():
                 self._task.result()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from fastrpc.cancelling import cancelled
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.coordination.unknown_fields import unknown_fields
 from fastrpc.coordination.values import decode_value
@@ -108,8 +109,7 @@ class Following(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancelled([self._task])
         self._is_closed = True
         self._changed.set()
 

@@ -6,6 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
+from fastrpc.cancelling import cancelled
 from fastrpc.endpoint import Address, Endpoint, copied
 from fastrpc.registries.base.held import HeldRecord
 from fastrpc.registries.base.registry import Registry
@@ -114,5 +115,4 @@ class NetworkRecord:
 
     async def _stop(self) -> None:
         if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait([self._following])
+            await cancelled([self._following])

@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
+from fastrpc.cancelling import cancelled
 from fastrpc.config import TLS, ClientConfig, Pool, Timeouts
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.gateway.dialing import Dialing
@@ -107,8 +108,7 @@ class Catalogue:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancelled([self._task])
         await self._places.close()
 
     async def _follow(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from fastrpc.cancelling import cancelled
 from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint, copied, scopes_among
@@ -295,8 +296,7 @@ class Registrar:
 
     async def _stop_following(self) -> None:
         if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
+            await cancelled([self._follower])
 
     async def close(self) -> None:
         """Withdraw every record, and close a registry that this object opened. Closing twice is allowed."""

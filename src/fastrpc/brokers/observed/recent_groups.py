@@ -9,6 +9,7 @@ from contextvars import Context
 from typing import Final
 
 from fastrpc.brokers.base import GroupState
+from fastrpc.cancelling import cancelled
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.time_limit import time_limit
 
@@ -46,8 +47,7 @@ class RecentGroups:
         """Stop querying."""
         self._loop = None
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+            await cancelled([self._looking])
 
     def states(self) -> Sequence[GroupState]:
         """Return the states of the last query, none before the first; start a query if due. Any thread may call it."""

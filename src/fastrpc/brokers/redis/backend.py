@@ -39,6 +39,7 @@ from fastrpc.brokers.redis.lua import Script
 from fastrpc.brokers.redis.membership import RedisMembership, stop_waiting
 from fastrpc.brokers.redis.options import RedisOptions
 from fastrpc.brokers.redis.topic_scripts import DECLARE, PUBLISH, TEND
+from fastrpc.cancelling import cancelled
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.registries.redis.server import RedisAccess, Word
 from fastrpc.status import Status
@@ -112,8 +113,7 @@ class RedisBroker:
     ) -> None:
         try:
             await self._recent.end()
-            self._tending.cancel()
-            await asyncio.wait([self._tending])
+            await cancelled([self._tending])
             # If the server is unreachable, the leases expire.
             with contextlib.suppress(BrokerError):
                 await together(member.close() for member in list(self._members))

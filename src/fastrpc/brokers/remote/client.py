@@ -25,6 +25,7 @@ from fastrpc.brokers.remote.membership import RemoteMembership
 from fastrpc.brokers.remote.messages import MESSAGE_BYTES, sent
 from fastrpc.brokers.remote.publishing import Publications
 from fastrpc.brokers.remote.service import BrokerService
+from fastrpc.cancelling import cancelled
 from fastrpc.client.client import Client
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import Timeouts
@@ -74,10 +75,7 @@ class RemoteBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            for task in self._members:
-                task.cancel()
-            if self._members:
-                await asyncio.wait(self._members)
+            await cancelled(self._members)
         finally:
             await self._client.__aexit__(kind, error, traceback)
             await self._publications.finish()

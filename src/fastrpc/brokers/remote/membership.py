@@ -22,6 +22,7 @@ from fastrpc.brokers.remote.messages import (
 )
 from fastrpc.brokers.remote.service import BrokerService
 from fastrpc.brokers.remote.task_signal import TaskSignal
+from fastrpc.cancelling import cancelled
 from fastrpc.client.client import Client
 from fastrpc.errors import BrokerError, FastRPCError, StreamEndedError, copied_error
 from fastrpc.status import Status
@@ -289,8 +290,7 @@ class RemoteMembership:
                 # The server ends the stream after the last request.
                 return
             finally:
-                sending.cancel()
-                await asyncio.wait([sending])
+                await cancelled([sending])
 
     async def _send(self, stream: Any) -> None:
         while True:

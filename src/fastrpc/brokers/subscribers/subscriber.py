@@ -15,8 +15,9 @@ from fastrpc.brokers.member_messages import UNREADABLE
 from fastrpc.brokers.message import Message
 from fastrpc.brokers.subscribers.deliveries import Deliveries
 from fastrpc.brokers.subscribers.method import SubscribedMethod
-from fastrpc.brokers.subscription import Subscription, cancelled
+from fastrpc.brokers.subscription import Subscription
 from fastrpc.brokers.topic import Topic
+from fastrpc.cancelling import cancelled
 from fastrpc.config.delays import pause_after
 from fastrpc.errors import BrokerError, ConfigError
 from fastrpc.handlers.life import MinuteLog
@@ -134,8 +135,9 @@ class Subscriber:
     async def stop_taking(self) -> None:
         """Stop taking messages."""
         self._is_leaving = True
-        await cancelled(self._task)
-        self._task = None
+        if self._task is not None:
+            await cancelled([self._task])
+            self._task = None
         self._deliveries.note_drain()
         # Hand back refused messages without a further pause.
         refused = list(self._holding)

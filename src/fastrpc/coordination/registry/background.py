@@ -6,6 +6,8 @@ import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from fastrpc.cancelling import cancelled
+
 __all__ = ["RegistryTasks", "TaskFailures"]
 
 logger = logging.getLogger("fastrpc.registry")
@@ -23,8 +25,7 @@ class RegistryTasks:
 
     async def stop(self) -> None:
         """Cancel all tasks; log the errors of tasks that ended before."""
-        for task in self._tasks:
-            task.cancel()
+        await cancelled(self._tasks)
         outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         for failure in outcomes:

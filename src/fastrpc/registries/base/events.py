@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from fastrpc.cancelling import cancelled
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.registries.base.changes import by_address, differences
 from fastrpc.registries.base.registry import WatchedRegistry
@@ -107,10 +108,7 @@ class _Following:
 
     async def close(self) -> None:
         """End all watches."""
-        tasks = [*self._tasks, self._outages]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled([*self._tasks, self._outages])
 
     async def follow_names(self) -> None:
         """Follow each service that the registry names."""
