@@ -33,6 +33,9 @@ MIB = 1 << 20
 HELLO = hello_of_openssl("edge-7.localhost")
 AWAY = hello_of_openssl("edge-9.localhost")
 
+#: The address of connections that name no server. The relay refuses an address with more than 200 of these in a second.
+WASTEFUL = ("127.0.0.2", 0)
+
 #: On, with 0 seconds: a close is a reset.
 RESET = struct.pack("ii", 1, 0)
 
@@ -62,24 +65,27 @@ class Churn:
 
     async def _reset(self) -> None:
         """Leave in the handshake with the server."""
-        await self._opened(HELLO)
+        with self._socket() as opened, suppress(ConnectionResetError):
+            await self._say(opened, HELLO)
+            assert await asyncio.get_running_loop().sock_recv(opened, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     async def _ask_for_a_name_that_is_away(self) -> None:
-        await self._opened(AWAY)
+        with self._socket() as opened, suppress(ConnectionResetError):
+            opened.bind(WASTEFUL)
+            await self._say(opened, AWAY)
+            await asyncio.get_running_loop().sock_recv(opened, 1)
 
     async def _say_nothing(self) -> None:
-        loop = asyncio.get_running_loop()
-        with self._socket() as opened:
-            await loop.sock_connect(opened, ("127.0.0.1", self._relay.port))
-
-    async def _opened(self, sent: bytes) -> None:
-        """Send first bytes, and reset the connection after the first bytes that come back."""
-        loop = asyncio.get_running_loop()
         with self._socket() as opened, suppress(ConnectionResetError):
-            await loop.sock_connect(opened, ("127.0.0.1", self._relay.port))
-            await loop.sock_sendall(opened, sent)
-            assert await loop.sock_recv(opened, 1)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            opened.bind(WASTEFUL)
+            await self._say(opened, b"")
+
+    async def _say(self, opened: socket.socket, sent: bytes) -> None:
+        """Connect and send first bytes."""
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(opened, ("127.0.0.1", self._relay.port))
+        await loop.sock_sendall(opened, sent)
 
     def _socket(self) -> socket.socket:
         opened = socket.socket()
