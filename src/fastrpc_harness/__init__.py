@@ -1,1 +1,1 @@
-"""Compiled code of the tests and benchmarks, built by `ci/build` beside the package; no wheel carries it."""
+"""Compiled code of the tests and benchmarks, which `ci/build` builds beside the package. Wheels do not contain it."""

@@ -3,6 +3,6 @@ from fastrpc._core.base.timer_wheel cimport Timed
 
 cdef class Alarm(Timed):
     cdef:
-        # Callbacks for its wake-up and for each look of the loop for data; None for nothing.
+        # `wake`: called when the loop wakes the object; `spin`: called at each poll of the loop. Either may be None.
         object wake
         object spin

@@ -1,4 +1,4 @@
-"""An object that a loop wakes, in Python's reach: timers and spinning without a connection."""
+"""An object that a loop wakes, for Python code: it tests timers and spinning without a connection."""
 
 cimport cython
 from libc.stdint cimport uint64_t

@@ -1,4 +1,4 @@
-"""The steps of buffers, in Python's reach."""
+"""Single operations of buffers, for Python code."""
 
 from libc.string cimport memcpy
 
@@ -49,7 +49,7 @@ def finish(Assembly assembly not None):
 
 
 def place(Assembly assembly not None, Py_ssize_t left):
-    """Return how many bytes may be received next."""
+    """Return the number of bytes that may be received next."""
     cdef Py_ssize_t room = 0
     assembly.place(left, &room, 0)
     return room
@@ -77,7 +77,7 @@ def output_size(OutputBuffer output not None):
 
 
 def plain_output(OutputBuffer output not None):
-    """Return the output that lies in one piece; None if it does not, or is empty."""
+    """Return the output if it is one piece of memory; None if it is empty or has several pieces."""
     cdef Py_ssize_t size = 0
     cdef const char* data = output.plain(&size)
     return None if size == 0 or data is NULL else data[:size]

@@ -1,1 +1,1 @@
-"""The checks that a stream makes once an instant has passed, at a chosen instant."""
+"""The checks of a stream that are due at an instant, run at an instant that the test chooses."""

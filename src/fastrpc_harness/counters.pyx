@@ -1,4 +1,4 @@
-"""The counters of a process, emptied between tests."""
+"""Reset the counters of the process between tests."""
 
 from fastrpc._core.base.histogram cimport CounterRegistry
 

@@ -8,7 +8,8 @@ from fastrpc._core.exchange.pages cimport Pages
 
 cdef class DrivenPages(Pages):
     cdef:
-        # The most bytes of a whole body; how a body is taken; called with each request that is handed over.
+        # `most`: the most bytes of a whole body. `takes_parts`, `decides`, `asks_later`: how a body is received.
+        # `on_request`: called with each request.
         public object most
         public bint takes_parts
         public bint decides
@@ -21,15 +22,15 @@ cdef class DrivenPages(Pages):
 cdef class DrivenRequest(HttpApplication):
     cdef:
         DrivenPages pages
-        # None once it is over.
+        # The exchange; None after its end.
         Exchange exchange
         # The events so far, as tuples.
         readonly list events
-        # Called with each part, after it is among the events.
+        # Called with each part of a body, after it was added to `events`.
         public object on_part
-        # Called with each event of room or of an end.
+        # Called with each event that there is room or that the request has ended.
         public object on_event
-        # The checks so far; the instant that a check returns before it has come, 0: none.
+        # `looks`: the number of checks so far. `_due_ns`: the instant that checks return until it has passed, or 0.
         readonly Py_ssize_t looks
         uint64_t _due_ns
 

@@ -93,7 +93,7 @@ cdef class DrivenRequest(HttpApplication):
         return 0
 
     cdef Py_ssize_t tunnel_came(self, Exchange exchange, const char* data, Py_ssize_t size) except -1:
-        # A protocol of blocks of four bytes.
+        # The protocol in the tunnel has blocks of four bytes.
         cdef Py_ssize_t taken = 0
         while size - taken >= 4 and exchange.takes_more():
             self.events.append(("block", data[taken:taken + 4]))

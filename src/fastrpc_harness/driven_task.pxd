@@ -9,10 +9,10 @@ from fastrpc._core.loop.loop_state cimport TaskPool
 @cython.final
 cdef class DrivenTask(HandlerTask):
     cdef:
-        # The driver that started this call; None when run_first_step() did.
+        # The driver that started this task; None if run_first_step() started it.
         TaskDriver _driver
 
-        # How often finished() was called since the task was made.
+        # How often finished() was called since the task was created.
         readonly int finished_calls
 
 
@@ -21,7 +21,7 @@ cdef class TaskDriver:
     cdef:
         readonly TaskPool pool
 
-        # (value, error) of every call that ended, in that order.
+        # (value, error) of each call that has ended, in the order of their ends.
         readonly list outcomes
 
     cdef int _record(self, DrivenTask task) except -1

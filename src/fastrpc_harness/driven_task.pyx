@@ -1,9 +1,9 @@
-"""Handler tasks that Python code starts, as a session would: for tests and benches.
+"""Handler tasks that Python code starts in place of a session, for tests and benchmarks.
 
 ::
 
-    DrivenTask    one call of a coroutine, begun by hand
-    TaskDriver    starts coroutines through a pool, and records how they end
+    DrivenTask    one call of a coroutine, started by the test
+    TaskDriver    starts coroutines through a pool, and records their outcomes
 """
 
 import contextvars

@@ -3,5 +3,5 @@ from fastrpc._core.native.connection cimport Connection
 
 cdef class EchoConnection(Connection):
     cdef:
-        # Calls of ours that were answered.
+        # The number of own calls that were answered.
         readonly Py_ssize_t answered

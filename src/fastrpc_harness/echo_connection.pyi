@@ -13,7 +13,7 @@ class EchoConnection(Connection):
         """Calls of ours that were answered."""
 
     def exchange(self, server: EchoConnection) -> None:
-        """Carry what either side has to say to the other, until neither has anything."""
+        """Pass the output of each side to the other side until both have no output."""
 
     def make_calls(self, server: EchoConnection, count: int, batch: int, payload: bytes) -> int:
-        """Make `count` calls, `batch` of them in each flush; return how many were answered."""
+        """Make `count` calls, and flush after every `batch` calls; return the number of answered calls."""

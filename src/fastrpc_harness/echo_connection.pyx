@@ -1,4 +1,4 @@
-"""The cost of one call in the core alone: both sides of a connection in a loop in C, without loop, socket or marshal."""
+"""Both sides of a connection in a C loop: the cost of one call in the core, without event loop, socket or marshal."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -48,7 +48,7 @@ cdef class EchoConnection(Connection):
             self.router.open()
 
     def exchange(self, EchoConnection server not None):
-        """Carry what either side has to say to the other, until neither has anything."""
+        """Pass the output of each side to the other side until both have no output."""
         cdef bytes data
         while self.sender.output_bytes() or server.sender.output_bytes():
             data = all_output(self)
@@ -57,7 +57,7 @@ cdef class EchoConnection(Connection):
             self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def make_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
-        """Make `count` calls, `batch` of them in each flush; return how many were answered."""
+        """Make `count` calls, and flush after every `batch` calls; return the number of answered calls."""
         cdef MethodRoute route = MethodRoute.__new__(MethodRoute)
         cdef Call call
         cdef Py_ssize_t _i, _j

@@ -1,4 +1,4 @@
-"""Parts of gRPC in Python's reach: metadata as fields of a header block, and messages in DATA."""
+"""Parts of gRPC for Python code: metadata as fields of a header block, and messages in DATA."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
@@ -11,7 +11,7 @@ from fastrpc._core.http2.hpack cimport HpackEncoder
 
 
 def encode_metadata_block(HpackEncoder encoder not None, bytes metadata not None):
-    """Return a header block of native metadata alone."""
+    """Return a header block that has only native metadata."""
     cdef WriteBuffer out = WriteBuffer()
     encoder.begin(out)
     put_metadata(encoder, out, metadata)
@@ -19,7 +19,7 @@ def encode_metadata_block(HpackEncoder encoder not None, bytes metadata not None
 
 
 def read_head(HeaderBlock block not None, int metadata_bytes):
-    """Return the head of a call that a block stands for."""
+    """Return the head of the call in a header block."""
     return head_of(block, metadata_bytes)
 
 
@@ -31,7 +31,7 @@ def encode_prefix(Py_ssize_t size, bint is_compressed=False):
 
 
 def read_messages(MessageReader reader not None, bytes data not None, Py_ssize_t trusted=0):
-    """Give a reader bytes of DATA; return the messages that they complete, each with whether it is compressed."""
+    """Pass bytes of DATA to a reader; return each completed message, with True if it is compressed."""
     cdef const char* at = PyBytes_AS_STRING(data)
     cdef Py_ssize_t left = PyBytes_GET_SIZE(data)
     cdef list found = []
@@ -43,7 +43,7 @@ def read_messages(MessageReader reader not None, bytes data not None, Py_ssize_t
 
 
 def place_message(MessageReader reader not None, bytes data not None, Py_ssize_t most):
-    """Give a reader the rest of a message as a socket places it, at most `most` bytes at a time; return the message."""
+    """Write the rest of a message into the reader's memory, as a socket does, by at most `most` bytes. Return it."""
     cdef Py_ssize_t room = 0, done = 0
     cdef char* place
     message = None
@@ -58,5 +58,5 @@ def place_message(MessageReader reader not None, bytes data not None, Py_ssize_t
 
 
 def state_of(MessageReader reader not None):
-    """Return whether a reader is inside a message, and the bytes that it lacks."""
+    """Return whether a reader has a part of a message, and how many bytes of the message are missing."""
     return reader.is_inside(), reader.missing()

@@ -1,4 +1,4 @@
-"""Loops in C around single steps of the core."""
+"""C loops around single operations of the core."""
 
 cdef enum:
     # Timers that stay linked while others are added and cancelled; a power of two.

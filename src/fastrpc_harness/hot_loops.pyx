@@ -1,4 +1,4 @@
-"""Loops in C around single steps of the core: what a step costs without the interpreter around it."""
+"""C loops around single operations of the core, which measure them without the interpreter."""
 
 from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t, uint64_t

@@ -1,5 +1,5 @@
 from fastrpc._core.http2.frames cimport Violation
 
 
-# Return the exception of a violation.
+# Return the exception for a violation.
 cdef object violation_error(const Violation* violation)

@@ -12,49 +12,49 @@ class Http2ViolationError(Exception):
         self.is_of_connection: bool
 
 def violation_rows() -> dict[int, tuple[bool, int, str]]:
-    """Return, by the number of each rule: whether the connection ends, the error code, and the text."""
+    """Return by the number of each rule: whether its violation ends the connection, the error code, the text."""
 
 def encode_huffman(data: bytes) -> bytes:
-    """Return the Huffman code of these bytes, padded to whole bytes."""
+    """Return the Huffman code of bytes, padded to whole bytes."""
 
 def decode_huffman(data: bytes) -> bytes | None:
-    """Return the bytes that a Huffman code stands for; None if its padding is wrong or EOS is in it."""
+    """Decode a Huffman code; return None if its padding is wrong or it contains EOS."""
 
 def token_name(token: int) -> bytes | None:
-    """Return the name that a token stands for, None for 0."""
+    """Return the field name of a token; None for token 0."""
 
 def name_token(name: bytes) -> int:
-    """Return the token of a name, 0: it has none."""
+    """Return the token of a field name; 0 if it has none."""
 
 def field_rule(name: bytes, value: bytes) -> int:
-    """Return the number of the rule that a field breaks; 0: none."""
+    """Return the number of the rule that a field breaks; 0 if it breaks none."""
 
 def table_fields(table: DynamicTable) -> list[tuple[bytes, bytes]]:
     """Return the fields of a table, newest first."""
 
 def add_field(table: DynamicTable, name: bytes, value: bytes) -> None:
-    """Insert a field; older ones leave until there is room."""
+    """Insert a field; the oldest fields are removed until there is room."""
 
 def set_capacity(table: DynamicTable, capacity: int) -> None:
-    """Change the most bytes of a table; older fields leave until the rest fits."""
+    """Change the size limit of a table; the oldest fields are removed until the rest fits."""
 
 def note_of(block: HeaderBlock, index: int, note: object = None) -> object:
-    """Return the note of a field of a block; keep this one with it first, unless it is None."""
+    """Return the note of a field of a block; if `note` is not None, set it before."""
 
 def pairs_of(block: HeaderBlock) -> list[tuple[bytes, bytes]]:
-    """Return names and values of a block in order."""
+    """Return the names and values of a block in their order."""
 
 def value_of(block: HeaderBlock, token: int) -> bytes | None:
     """Return the value of the first field with a token, or None."""
 
 def length_of(block: HeaderBlock) -> int:
-    """Return the value of content-length, -1 without one; for a block that breaks no rule."""
+    """Return the value of content-length, or -1 without one. The block must break no rule."""
 
 def broken_rule(block: HeaderBlock, kind: str) -> int:
-    """Return the number of the rule that this "request", "response" or "trailers" breaks; 0: none."""
+    """Return the number of the rule that a block breaks as "request", "response" or "trailers"; 0 for none."""
 
 def twin_of(block: HeaderBlock) -> HeaderBlock | None:
-    """Return the block that differs from this one in its timeout alone, or None."""
+    """Return the known block that differs from this block only in its timeout, or None."""
 
 def decode_block(decoder: HpackDecoder, data: bytes) -> HeaderBlock:
     """Decode a whole block, or raise Http2ViolationError."""
@@ -65,13 +65,13 @@ def limit_decoder(decoder: HpackDecoder, limit: int) -> None:
 def encode_block(
     encoder: HpackEncoder, pairs: Iterable[tuple[bytes, bytes]], template: HeaderTemplate | None = None
 ) -> bytes:
-    """Return a block of the template's fields and these, each indexed by its policy."""
+    """Return a block with the fields of the template and further fields, each indexed by its policy."""
 
 def limit_encoder(encoder: HpackEncoder, limit: int) -> None:
     """Apply the peer's SETTINGS_HEADER_TABLE_SIZE."""
 
 def decode_again(decoder: HpackDecoder, data: bytes, times: int) -> float:
-    """Return the nanoseconds that decoding a block takes, on average."""
+    """Return the average time of decoding a block, in nanoseconds."""
 
 def encode_again(encoder: HpackEncoder, template: HeaderTemplate, timeout: bytes, times: int) -> float:
-    """Return the nanoseconds that encoding a template and grpc-timeout takes, on average."""
+    """Return the average time of encoding a template and grpc-timeout, in nanoseconds."""

@@ -1,4 +1,4 @@
-"""Header blocks of HTTP/2 in Python's reach: Huffman code, tables, decoder and encoder, with violations as exceptions."""
+"""Header blocks of HTTP/2 for Python code: Huffman code, tables, decoder and encoder. Violations are exceptions."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
@@ -39,7 +39,7 @@ cdef object violation_error(const Violation* violation):
 
 
 def violation_rows():
-    """Return, by the number of each rule: whether the connection ends, the error code, and the text."""
+    """Return by the number of each rule: whether its violation ends the connection, the error code, the text."""
     cdef Violation violation
     cdef dict rows = {}
     violation.found, violation.allowed = 7_001, 7_002
@@ -50,7 +50,7 @@ def violation_rows():
 
 
 def encode_huffman(bytes data not None):
-    """Return the Huffman code of these bytes, padded to whole bytes."""
+    """Return the Huffman code of bytes, padded to whole bytes."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef bytes coded = PyBytes_FromStringAndSize(NULL, huffman_size(PyBytes_AS_STRING(data), size))
     # No other code has a reference yet, so it may still be written.
@@ -59,7 +59,7 @@ def encode_huffman(bytes data not None):
 
 
 def decode_huffman(bytes data not None):
-    """Return the bytes that a Huffman code stands for; None if its padding is wrong or EOS is in it."""
+    """Decode a Huffman code; return None if its padding is wrong or it contains EOS."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     cdef bytearray room = bytearray(most_decoded(size))
     cdef Py_ssize_t decoded = huffman_decode(PyBytes_AS_STRING(data), size, room)
@@ -67,17 +67,17 @@ def decode_huffman(bytes data not None):
 
 
 def token_name(int token):
-    """Return the name that a token stands for, None for 0."""
+    """Return the field name of a token; None for token 0."""
     return token_names[token]
 
 
 def name_token(bytes name not None):
-    """Return the token of a name, 0: it has none."""
+    """Return the token of a field name; 0 if it has none."""
     return token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 
 
 def field_rule(bytes name not None, bytes value not None):
-    """Return the number of the rule that a field breaks; 0: none."""
+    """Return the number of the rule that a field breaks; 0 if it breaks none."""
     return made_field(name, value).rule
 
 
@@ -93,17 +93,17 @@ def table_fields(DynamicTable table not None):
 
 
 def add_field(DynamicTable table not None, bytes name not None, bytes value not None):
-    """Insert a field; older ones leave until there is room."""
+    """Insert a field; the oldest fields are removed until there is room."""
     table.insert(made_field(name, value))
 
 
 def set_capacity(DynamicTable table not None, Py_ssize_t capacity):
-    """Change the most bytes of a table; older fields leave until the rest fits."""
+    """Change the size limit of a table; the oldest fields are removed until the rest fits."""
     table.resize(capacity)
 
 
 def note_of(HeaderBlock block not None, Py_ssize_t index, object note=None):
-    """Return the note of a field of a block; keep this one with it first, unless it is None."""
+    """Return the note of a field of a block; if `note` is not None, set it before."""
     cdef HeaderField field = block.fields[index]
     if note is not None:
         keep_note(field, note)
@@ -111,7 +111,7 @@ def note_of(HeaderBlock block not None, Py_ssize_t index, object note=None):
 
 
 def pairs_of(HeaderBlock block not None):
-    """Return names and values of a block in order."""
+    """Return the names and values of a block in their order."""
     return [(field.name, field.value) for field in block.fields]
 
 
@@ -122,19 +122,19 @@ def value_of(HeaderBlock block not None, int token):
 
 
 def length_of(HeaderBlock block not None):
-    """Return the value of content-length, -1 without one; for a block that breaks no rule."""
+    """Return the value of content-length, or -1 without one. The block must break no rule."""
     return block.content_length()
 
 
 def broken_rule(HeaderBlock block not None, str kind not None):
-    """Return the number of the rule that this "request", "response" or "trailers" breaks; 0: none."""
+    """Return the number of the rule that a block breaks as "request", "response" or "trailers"; 0 for none."""
     if kind == "request":
         return block.check(CHECKED_AS_REQUEST)
     return block.check(CHECKED_AS_RESPONSE if kind == "response" else CHECKED_AS_TRAILERS)
 
 
 def twin_of(HeaderBlock block not None):
-    """Return the block that differs from this one in its timeout alone, or None."""
+    """Return the known block that differs from this block only in its timeout, or None."""
     return block.twin
 
 
@@ -153,7 +153,7 @@ def limit_decoder(HpackDecoder decoder not None, Py_ssize_t limit):
 
 
 def encode_block(HpackEncoder encoder not None, pairs, HeaderTemplate template=None):
-    """Return a block of the template's fields and these, each indexed by its policy."""
+    """Return a block with the fields of the template and further fields, each indexed by its policy."""
     cdef WriteBuffer out = WriteBuffer()
     cdef bytes name, value
     cdef int token
@@ -172,7 +172,7 @@ def limit_encoder(HpackEncoder encoder not None, Py_ssize_t limit):
 
 
 def decode_again(HpackDecoder decoder not None, bytes data not None, Py_ssize_t times):
-    """Return the nanoseconds that decoding a block takes, on average."""
+    """Return the average time of decoding a block, in nanoseconds."""
     cdef Violation violation
     cdef Py_ssize_t _
     started = now_ns()
@@ -182,7 +182,7 @@ def decode_again(HpackDecoder decoder not None, bytes data not None, Py_ssize_t 
 
 
 def encode_again(HpackEncoder encoder not None, HeaderTemplate template not None, bytes timeout not None, Py_ssize_t times):
-    """Return the nanoseconds that encoding a template and grpc-timeout takes, on average."""
+    """Return the average time of encoding a template and grpc-timeout, in nanoseconds."""
     cdef WriteBuffer out = WriteBuffer()
     cdef bytes name = token_names[<int>TOKEN_GRPC_TIMEOUT]
     cdef Py_ssize_t _

@@ -1,4 +1,4 @@
-"""Both sides of unary exchanges on a connection of HTTP/2, in a loop of C: what the layer itself costs."""
+"""Both sides of unary calls on an HTTP/2 connection, in a C loop: the cost of the HTTP/2 layer."""
 
 cimport cython
 
@@ -16,7 +16,7 @@ cdef class ExchangingClient(StreamHandler):
         HeaderTemplate _request
         bytes _payload
         list _timeouts
-        # Calls that were answered.
+        # The number of answered calls.
         readonly Py_ssize_t answered
 
 

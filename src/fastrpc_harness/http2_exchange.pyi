@@ -20,4 +20,4 @@ class ExchangingServer(StreamHandler):
 def exchange(
     client: ExchangingClient, server: ExchangingServer, calls: int, in_flight: int, deadlines: bool
 ) -> None:
-    """Make calls, a number at once, with all frames of a turn in one piece."""
+    """Make calls in bursts; each burst is passed to the other side in one piece."""

@@ -1,4 +1,4 @@
-"""Both sides of unary exchanges on a connection of HTTP/2, in a loop of C: what the layer itself costs."""
+"""Both sides of unary calls on an HTTP/2 connection, in a C loop: the cost of the HTTP/2 layer."""
 
 cimport cython
 
@@ -19,7 +19,7 @@ cdef class ExchangingClient(StreamHandler):
         self.http2 = new_http2(self, True, 0, WINDOW, MOST_FIELDS)
         self._request = request
         self._payload = payload
-        # No two of a burst are the same, as with real deadlines: such heads are never known at once.
+        # All timeouts of a burst differ, as with real deadlines, so no head equals a cached head.
         self._timeouts = [[(TOKEN_GRPC_TIMEOUT, b"grpc-timeout", b"%du" % (999_700 + i))] for i in range(TIMEOUTS)]
         self._owner = Engine.__new__(Engine)
         self.http2.join(self._owner)
@@ -68,7 +68,7 @@ def exchange(
     ExchangingClient client not None, ExchangingServer server not None, Py_ssize_t calls, Py_ssize_t in_flight,
     bint deadlines,
 ):
-    """Make calls, a number at once, with all frames of a turn in one piece."""
+    """Make calls in bursts; each burst is passed to the other side in one piece."""
     cdef Py_ssize_t _index, begun = 0
     cdef Http2Connection asking = client.http2
     cdef Http2Stream stream
@@ -86,13 +86,13 @@ def exchange(
 
 
 cdef int hand_over(Http2Connection giver, Http2Connection taker) except -1:
-    """Give one side the output of the other."""
+    """Pass the output of one side to the other side."""
     cdef Py_ssize_t size = 0
     cdef const char* data
     taker.engine().messages_left = 1_000_000
     if giver.sender.is_waiting():
         giver.pump()
-    # It lies in the buffer of the giver until that is skipped.
+    # The bytes stay in the giver's buffer until they are skipped.
     data = giver.sender.plain(&size)
     if data is NULL or taker.take(data, size) != size:
         raise ValueError("the output is cut")

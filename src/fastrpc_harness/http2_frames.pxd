@@ -1,1 +1,1 @@
-"""Frames, settings and streams of HTTP/2 in Python's reach."""
+"""Frames, settings and streams of HTTP/2 for Python code."""

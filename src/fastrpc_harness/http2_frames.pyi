@@ -8,7 +8,7 @@ from fastrpc._core.http2.stream_table import Http2Stream, StreamTable
 _Frame: TypeAlias = tuple[int, int, bytes, int, int, int, bool, int]
 
 def take_frame(parser: Http2Parser, data: bytes) -> tuple[int, _Frame | None]:
-    """Take the next frame, or part of one, of these bytes.
+    """Parse the next frame, or a part of a frame, in bytes.
 
     Returns:
         Its size, and the frame: None if none is complete. With 0 more bytes are needed: the rest is presented again.
@@ -18,7 +18,7 @@ def take_frame(parser: Http2Parser, data: bytes) -> tuple[int, _Frame | None]:
     """
 
 def held_bytes(parser: Http2Parser) -> int:
-    """Return the bytes that are kept of a header block."""
+    """Return the number of bytes that the parser holds of an incomplete header block."""
 
 def preface() -> bytes:
     """Return the preface of a client."""
@@ -27,7 +27,7 @@ def data_frame(stream: int, data: bytes, flags: int = 0) -> bytes:
     """Return a frame of DATA."""
 
 def headers_frames(stream: int, block: bytes, flags: int = 0, frame_limit: int = 16384) -> bytes:
-    """Return HEADERS with a block, and CONTINUATION where it is longer than the limit."""
+    """Return HEADERS with a header block, followed by CONTINUATION if the block is longer than the limit."""
 
 def reset_frame(stream: int, code: int) -> bytes:
     """Return RST_STREAM with an error code."""
@@ -39,22 +39,22 @@ def ping_frame(content: bytes, is_ack: bool = False) -> bytes:
     """Return PING with eight bytes."""
 
 def window_update_frame(stream: int, increment: int) -> bytes:
-    """Return WINDOW_UPDATE of a stream, of the connection with stream 0."""
+    """Return WINDOW_UPDATE of a stream; stream 0 is the connection."""
 
 def apply_settings(settings: Http2Settings, data: bytes, is_of_server: bool = False) -> None:
     """Apply the payload of SETTINGS, or raise Http2ViolationError."""
 
 def settings_frame(own: OwnSettings, changes: Mapping[int, int]) -> bytes:
-    """Return SETTINGS with these numbers and values, which wait for their acknowledgement from now on."""
+    """Return SETTINGS with the given numbers and values, which wait for the peer's acknowledgement."""
 
 def settings_ack() -> bytes:
     """Return the acknowledgement of SETTINGS."""
 
 def take_ack(own: OwnSettings) -> None:
-    """Apply the oldest SETTINGS that wait, or raise Http2ViolationError."""
+    """Apply the oldest SETTINGS that were not acknowledged, or raise Http2ViolationError."""
 
 def arrived(table: StreamTable, kind: int, id: int) -> Http2Stream | None:
-    """Return the stream that a frame of the peer names, None: it is over, or raise Http2ViolationError."""
+    """Return the stream of a frame of the peer; None if the stream has ended. May raise Http2ViolationError."""
 
 def took_head(
     table: StreamTable,
@@ -69,19 +69,19 @@ def took_data(table: StreamTable, stream: Http2Stream, size: int, ends_stream: b
     """Note DATA of a stream, or raise Http2ViolationError."""
 
 def opened(table: StreamTable) -> Http2Stream | None:
-    """Open a stream of ours. None: the limit is reached, the ids are used up, or the server leaves."""
+    """Open a stream of this side; return None if the limit is reached, no id is left, or the server drains."""
 
 def ended(table: StreamTable, stream: Http2Stream) -> None:
     """End our side of a stream."""
 
 def was_reset(table: StreamTable, stream: Http2Stream, is_by_us: bool = True) -> None:
-    """Close a stream after RST_STREAM of a side."""
+    """Close a stream after RST_STREAM from this side or the peer."""
 
 def leaving(table: StreamTable, last_taken: int) -> list[Http2Stream]:
-    """Return the streams that a server's GOAWAY leaves out, or raise Http2ViolationError."""
+    """Return the streams that a server's GOAWAY excludes, or raise Http2ViolationError."""
 
 def raise_stream(stream: Http2Stream, increment: int) -> None:
-    """Raise the sending window of a stream."""
+    """Increase the send window of a stream."""
 
 def highest_sending(table: StreamTable) -> int:
-    """Return the highest sending window of all streams, relative to their first one."""
+    """Return the largest send window of all streams, relative to their initial window."""

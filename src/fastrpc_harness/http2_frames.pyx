@@ -1,4 +1,4 @@
-"""Frames, settings and streams of HTTP/2 in Python's reach, with violations as exceptions."""
+"""Frames, settings and streams of HTTP/2 for Python code. Violations are exceptions."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from fastrpc_harness.http2_blocks cimport violation_error
@@ -29,7 +29,7 @@ from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
 
 
 def take_frame(Http2Parser parser not None, bytes data not None):
-    """Take the next frame, or part of one, of these bytes."""
+    """Parse the next frame, or a part of a frame, in bytes."""
     cdef Http2Frame frame
     cdef Py_ssize_t size = parser.parse(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &frame)
     if size < 0:
@@ -44,7 +44,7 @@ def take_frame(Http2Parser parser not None, bytes data not None):
 
 
 def held_bytes(Http2Parser parser not None):
-    """Return the bytes that are kept of a header block."""
+    """Return the number of bytes that the parser holds of an incomplete header block."""
     return parser.held_bytes()
 
 
@@ -63,10 +63,10 @@ def data_frame(uint32_t stream, bytes data not None, int flags=0):
 
 
 def headers_frames(uint32_t stream, bytes block not None, int flags=0, Py_ssize_t frame_limit=LEAST_FRAME_LIMIT):
-    """Return HEADERS with a block, and CONTINUATION where it is longer than the limit."""
+    """Return HEADERS with a header block, followed by CONTINUATION if the block is longer than the limit."""
     cdef WriteBuffer out = WriteBuffer()
     cdef Py_ssize_t start, size = PyBytes_GET_SIZE(block)
-    # Behind another frame, as in the output of a connection.
+    # After another frame, as in the output of a connection.
     put_window_update(out, 0, 1)
     start = open_block(out)
     memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
@@ -96,7 +96,7 @@ def ping_frame(bytes content not None, bint is_ack=False):
 
 
 def window_update_frame(uint32_t stream, uint32_t increment):
-    """Return WINDOW_UPDATE of a stream, of the connection with stream 0."""
+    """Return WINDOW_UPDATE of a stream; stream 0 is the connection."""
     cdef WriteBuffer out = WriteBuffer()
     put_window_update(out, stream, increment)
     return out.take()
@@ -110,7 +110,7 @@ def apply_settings(Http2Settings settings not None, bytes data not None, bint is
 
 
 def settings_frame(OwnSettings own not None, changes):
-    """Return SETTINGS with these numbers and values, which wait for their acknowledgement from now on."""
+    """Return SETTINGS with the given numbers and values, which wait for the peer's acknowledgement."""
     cdef WriteBuffer out = WriteBuffer()
     own.send(out, dict(changes))
     return out.take()
@@ -124,14 +124,14 @@ def settings_ack():
 
 
 def take_ack(OwnSettings own not None):
-    """Apply the oldest SETTINGS that wait, or raise Http2ViolationError."""
+    """Apply the oldest SETTINGS that were not acknowledged, or raise Http2ViolationError."""
     cdef Violation violation
     if own.acknowledge(&violation) < 0:
         raise violation_error(&violation)
 
 
 def arrived(StreamTable table not None, int kind, uint32_t id):
-    """Return the stream that a frame of the peer names, None: it is over, or raise Http2ViolationError."""
+    """Return the stream of a frame of the peer; None if the stream has ended. May raise Http2ViolationError."""
     cdef Violation violation
     cdef Http2Stream stream = table.arrive(kind, id, &violation)
     if violation.rule:
@@ -158,7 +158,7 @@ def took_data(StreamTable table not None, Http2Stream stream not None, Py_ssize_
 
 
 def opened(StreamTable table not None):
-    """Open a stream of ours. None: the limit is reached, the ids are used up, or the server leaves."""
+    """Open a stream of this side; return None if the limit is reached, no id is left, or the server drains."""
     return table.open()
 
 
@@ -168,12 +168,12 @@ def ended(StreamTable table not None, Http2Stream stream not None):
 
 
 def was_reset(StreamTable table not None, Http2Stream stream not None, bint is_by_us=True):
-    """Close a stream after RST_STREAM of a side."""
+    """Close a stream after RST_STREAM from this side or the peer."""
     table.reset(stream, is_by_us)
 
 
 def leaving(StreamTable table not None, uint32_t last_taken):
-    """Return the streams that a server's GOAWAY leaves out, or raise Http2ViolationError."""
+    """Return the streams that a server's GOAWAY excludes, or raise Http2ViolationError."""
     cdef Violation violation
     found = table.leave(last_taken, &violation)
     if found is None:
@@ -182,10 +182,10 @@ def leaving(StreamTable table not None, uint32_t last_taken):
 
 
 def raise_stream(Http2Stream stream not None, uint32_t increment):
-    """Raise the sending window of a stream."""
+    """Increase the send window of a stream."""
     stream.windows.sending += increment
 
 
 def highest_sending(StreamTable table not None):
-    """Return the highest sending window of all streams, relative to their first one."""
+    """Return the largest send window of all streams, relative to their initial window."""
     return table.highest_sending()

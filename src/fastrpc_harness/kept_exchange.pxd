@@ -1,4 +1,4 @@
-"""An exchange whose answer is kept: a connection may have many at once, as by HTTP/2."""
+"""An exchange that keeps its answer for a test. A connection may have many at the same time, as with HTTP/2."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -10,28 +10,28 @@ from fastrpc._core.http.connection cimport GatewayConnection
 @cython.final
 cdef class KeptExchange(Exchange):
     cdef:
-        # The connection, whose pages answer; the application for this exchange.
+        # `_engine`: the connection; `_application`: the application of its pages for this exchange.
         GatewayConnection _engine
         HttpApplication _application
 
-        # The body until it is handed over; whether the head is being judged.
+        # `_body`: the body until it is passed to the application. `_is_judged`: whether the sender is being checked.
         bytes _body
         bint _is_judged
 
-        # The answer: its status, its fields, the parts of its content; the bytes in a tunnel are parts, too.
+        # The answer. `lines`: its fields; `parts`: the parts of its content, or the bytes sent in a tunnel.
         readonly int status
         readonly bytes lines
         readonly list parts
 
-        # How it ended: complete, or cut off.
+        # Whether the answer ended complete, or was cut off.
         readonly bint is_complete
         readonly bint was_cut
 
-        # Set by a test: senders have to wait. Whether one does.
+        # `takes_none`: set by a test to make senders wait. `has_sender`: whether a sender waits.
         public bint takes_none
         readonly bint has_sender
 
-        # The instant of `wait_by`; the number of refusals that were noted.
+        # `due_ns`: the instant passed to `wait_by`. `refused`: the number of noted refusals.
         readonly uint64_t due_ns
         readonly int refused
 

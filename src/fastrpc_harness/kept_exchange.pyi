@@ -6,7 +6,7 @@ from fastrpc._core.http.connection import GatewayConnection
 
 @final
 class KeptExchange(Exchange):
-    """A request on a connection of the gateway, beside the requests that its bytes bring."""
+    """A request on a connection of the gateway, in addition to the requests in the bytes of the connection."""
 
     def __init__(self, engine: GatewayConnection) -> None: ...
     @property
@@ -37,22 +37,22 @@ class KeptExchange(Exchange):
         body: bytes | None = None,
         protocol: bytes | None = None,
     ) -> None:
-        """Send a request, whose body is here or never comes."""
+        """Send a request; without `body` its body never arrives."""
 
     def feed(self, data: bytes) -> int:
-        """Send bytes in a tunnel; return how many were taken."""
+        """Send bytes in a tunnel; return how many were consumed."""
 
     def reset(self) -> None:
         """Reset the request, as a client of HTTP/2 may."""
 
     def look(self, later_ns: int = 0) -> int:
-        """Compare the instants of the request, or of its tunnel, with an instant from now; return the next one."""
+        """Run the checks of the request or its tunnel that are due in `later_ns`; return the next instant."""
 
     def make_room(self) -> None:
         """Take output again."""
 
     def end_tunnel(self, text: str) -> None:
-        """End the tunnel, as the connection closes."""
+        """End the tunnel as if the connection closed."""
 
 def attempt_exchange(exchange: Exchange, method: str) -> None:
     """Call a method of an exchange."""

@@ -1,4 +1,4 @@
-"""An exchange whose answer is kept: a connection may have many at once, as by HTTP/2.
+"""An exchange that keeps its answer for a test. A connection may have many at the same time, as with HTTP/2.
 
 ::
 
@@ -21,7 +21,7 @@ from fastrpc._core.http.gateway_requests cimport new_requests
 
 @cython.final
 cdef class KeptExchange(Exchange):
-    """A request on a connection of the gateway, beside the requests that its bytes bring."""
+    """A request on a connection of the gateway, in addition to the requests in the bytes of the connection."""
 
     def __init__(self, GatewayConnection engine not None):
         self._engine = engine
@@ -35,7 +35,7 @@ cdef class KeptExchange(Exchange):
     # For a test
 
     def ask(self, bytes method not None, bytes target not None, list fields not None, bytes body=None, bytes protocol=None):
-        """Send a request, whose body is here or never comes."""
+        """Send a request; without `body` its body never arrives."""
         self._engine.now = now_ns()
         size = -1 if body is None else PyBytes_GET_SIZE(body)
         self.head = head_of_fields(method, target, fields, self._engine.service.limits, size, body is None, protocol)
@@ -48,7 +48,7 @@ cdef class KeptExchange(Exchange):
         self._engine.gate.runner.leave_task()
 
     def feed(self, bytes data not None):
-        """Send bytes in a tunnel; return how many were taken."""
+        """Send bytes in a tunnel; return how many were consumed."""
         self._engine.now = now_ns()
         return self._application.tunnel_came(self, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
@@ -64,7 +64,7 @@ cdef class KeptExchange(Exchange):
         return self.known_at is not NULL
 
     def look(self, uint64_t later_ns=0):
-        """Compare the instants of the request, or of its tunnel, with an instant from now; return the next one."""
+        """Run the checks of the request or its tunnel that are due in `later_ns`; return the next instant."""
         cdef uint64_t now = now_ns() + later_ns, due = 0
         if self.is_tunnel and self.is_open():
             due = self._application.tunnel_due(self, now)
@@ -76,7 +76,7 @@ cdef class KeptExchange(Exchange):
         self._application.room_came(self)
 
     def end_tunnel(self, str text not None):
-        """End the tunnel, as the connection closes."""
+        """End the tunnel as if the connection closed."""
         self._application.end_tunnel(self, text)
 
     # Exchange
@@ -185,7 +185,7 @@ cdef class KeptExchange(Exchange):
         return 0
 
 
-# Methods that a class leaves out
+# Methods that a class does not implement
 
 def attempt_exchange(Exchange exchange not None, str method not None):
     """Call a method of an exchange."""

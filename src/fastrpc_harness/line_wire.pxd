@@ -1,4 +1,4 @@
-"""A line-based protocol as a wire: it shows what a link asks of a protocol, and that this is enough."""
+"""A line-based protocol as a wire. It shows which methods a link needs from a protocol, and that they suffice."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -12,10 +12,11 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class LineFlow(Flow):
     cdef:
-        # The wire, borrowed: it holds this object, and only it and its link use it.
+        # The wire, borrowed: it holds this object, which only the wire and its link use.
         PyObject* wire
 
-        # The bytes of messages that the handler of a call has not taken, by call; the calls whose handlers wait to send.
+        # `untaken`: by call, the bytes of messages that its handler has not taken. `senders`: calls whose handlers wait
+        # to send.
         dict untaken
         list senders
 
@@ -25,7 +26,7 @@ cdef class LineFlow(Flow):
 @cython.final
 cdef class LineGoodbye(Goodbye):
     cdef:
-        # The wire, borrowed as above; whether the peer has answered the begin of the drain.
+        # `wire`: borrowed as in LineFlow. `is_answered`: whether the peer has answered the announcement of the drain.
         PyObject* wire
         bint is_answered
 
@@ -33,7 +34,7 @@ cdef class LineGoodbye(Goodbye):
 @cython.final
 cdef class LineBacklog(Backlog):
     cdef:
-        # The wire, borrowed as above; lines that wait, their bytes, and the bytes that the peer takes.
+        # `wire`: borrowed as in LineFlow. `lines`: lines that wait; `size`: their bytes; `window`: the peer's credit.
         PyObject* wire
         list lines
         int64_t size
@@ -45,11 +46,11 @@ cdef class LineWire(Wire):
     cdef:
         LinkedConnection connection
 
-        # The number of calls so far; the unanswered calls, by their numbers.
+        # `count`: the number of calls so far. `calls`: the unanswered calls, by number.
         uint64_t count
         readonly dict calls
 
-        # The bytes of an incomplete line, and its begin.
+        # An incomplete line. `part`: its bytes so far; `began_ns`: the instant at which its first bytes arrived.
         Py_ssize_t part
         uint64_t began_ns
 

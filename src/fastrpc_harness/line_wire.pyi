@@ -15,11 +15,11 @@ from fastrpc._core.server.served_call import ServerCall
 
 @final
 class LineFlow(Flow):
-    """Messages of streams, a line each."""
+    """Messages of streams; each message is a line."""
 
 @final
 class LineGoodbye(Goodbye):
-    """Last words, lines of no call."""
+    """The announcement of a drain and the end: lines that belong to no call."""
 
 @final
 class LineBacklog(Backlog):

@@ -1,4 +1,4 @@
-"""A line-based protocol as a wire: it shows what a link asks of a protocol, and that this is enough.
+"""A line-based protocol as a wire. It shows which methods a link needs from a protocol, and that they suffice.
 
 ::
 
@@ -6,8 +6,8 @@
     shop.pack@250 "apple"       →   2 DEADLINE_EXCEEDED shop.pack: its deadline passed
     cancel 3                    →   3 CANCELLED shop.pack was cancelled
 
-A line is a full method name, the caller's milliseconds if it has any, and the argument in JSON. Answers have the number
-of their call, and come as handlers end. Messages of a stream have it, too::
+A line has a full method name, optionally a timeout in milliseconds, and the argument as JSON. Answers begin with
+the number of their call, and are sent in the order in which handlers end. Messages of a stream have it, too::
 
     feed.total                  →
     message 4 20                →   4 TAKEN 3
@@ -15,11 +15,11 @@ of their call, and come as handlers end. Messages of a stream have it, too::
     feed.count 1                →   5 MESSAGE 0
                                 →   5 OK
 
-A call may send WINDOW bytes of messages that its handler has not taken. More is a breach of the protocol: `TAKEN` tells the
-caller of each byte that it may send again. First metadata is a line `HEAD`, with its entries in JSON.
+A caller may send WINDOW bytes of messages that the handler has not taken; more is a violation. `TAKEN` grants as many
+further bytes as the handler has taken. Initial metadata is a line `HEAD`, with the entries as JSON.
 
-Two options of a wire show parts that most protocols lack. With `says_goodbye` the link has last words, to which a peer says
-`bye`; with `has_window` the peer gives credit for lines, which wait without it::
+Two options show parts that most protocols lack. With `says_goodbye` the server announces its drain, and the peer
+answers `bye`. With `has_window` the peer grants credit for the bytes of lines; lines beyond the credit wait::
 
                                 →   0 LEAVING the server goes
     bye
@@ -54,7 +54,7 @@ from fastrpc.status import Status
 
 cdef enum:
     LONGEST_LINE = 65_536
-    # Bytes of messages that a handler has not taken.
+    # The most bytes of messages that a handler has not taken.
     WINDOW = 1_024
 
 
@@ -123,7 +123,7 @@ cdef class LineWire(Wire):
         number, _, rest = (<bytes>rest).partition(b" ")
         call = self.calls.get(int(number))
         if call is None:
-            # Its answer may be under way.
+            # The answer of that call may already be on its way.
             return 0
         if verb == b"cancel":
             link.gate.cancel_call(call)
@@ -133,7 +133,7 @@ cdef class LineWire(Wire):
         return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
 
     cdef int _take_word(self, bytes verb, bytes rest) except -1:
-        """Take a word about the connection."""
+        """Process a line about the connection."""
         if verb == b"credit" and self.backlog is not None:
             (<LineBacklog>self.backlog).window += int(rest)
             return self.link().written()
@@ -143,7 +143,7 @@ cdef class LineWire(Wire):
         raise RemoteProtocolError(f"this connection has no {verb.decode()}")
 
     cdef int _begin(self, bytes line) except -1:
-        """Hand the call of a line to the gate."""
+        """Pass the call in a line to the gate."""
         cdef Link link = self.link()
         cdef ServerCall call
         head, _, argument = line.partition(b" ")
@@ -189,10 +189,10 @@ cdef class LineWire(Wire):
 
 @cython.final
 cdef class LineFlow(Flow):
-    """Messages of streams, a line each."""
+    """Messages of streams; each message is a line."""
 
     cdef int give(self, ServerCall call, bytes line) except -1:
-        """Give a message to the handler of a call."""
+        """Pass a message to the handler of a call."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(line) + 1
         cdef Frame frame
         if call.stream is None:
@@ -231,13 +231,13 @@ cdef class LineFlow(Flow):
 
     cdef int taken(self, Call call, Py_ssize_t cost) except -1:
         if call.id not in (<LineWire>self.wire).calls:
-            # Its caller has the answer.
+            # The caller already has the answer.
             return 0
         self.untaken[call] = max(0, self.untaken.get(call, 0) - cost)
         return write_line(<LineWire>self.wire, call, b"TAKEN", b"%d" % cost)
 
     cdef int reader(self, Call call, bint waits) except -1:
-        # The window does not depend on it.
+        # The window of the protocol has a fixed size.
         return 0
 
     cdef int end_early(self, Call call) except -1:
@@ -248,7 +248,7 @@ cdef class LineFlow(Flow):
 
 @cython.final
 cdef class LineGoodbye(Goodbye):
-    """Last words, lines of no call."""
+    """The announcement of a drain and the end: lines that belong to no call."""
 
     cdef int drain(self, str text) except -1:
         return put_line(<LineWire>self.wire, f"0 LEAVING {text}".encode())
@@ -275,7 +275,7 @@ cdef class LineBacklog(Backlog):
         return self.size != 0
 
     cdef int rest(self) noexcept:
-        # All that the window takes has left.
+        # Everything that the window allows was sent.
         return NOTHING
 
     cdef int turn_over(self) except -1:

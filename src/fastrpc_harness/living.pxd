@@ -1,4 +1,4 @@
-"""The life of a served connection alone: facts and times go in, orders come out."""
+"""The life of a served connection alone: a test sets facts and instants, and gets orders."""
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -9,7 +9,8 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef class LivedStream(ByteStream):
     cdef:
-        # Bytes that left this machine; whether something is unread; the instants of looks that were asked for.
+        # `taken`: bytes that left this machine. `is_unread`: whether the socket has unread bytes. `looks`: the instants
+        # of requested checks.
         public int64_t taken
         public bint is_unread
         readonly bint is_input_held
@@ -18,7 +19,7 @@ cdef class LivedStream(ByteStream):
 
 cdef class LivedConnection(ServedConnection):
     cdef:
-        # The calls that stream; the part of the output that holds no calls up.
+        # `streams`: the calls that stream. `cut`: bytes of output that do not delay calls.
         public list streams
         public int64_t cut
 
@@ -29,10 +30,10 @@ cdef class LivedEngine(PythonEngine):
         readonly ServedConnection connection
         ConnectionLife life
 
-        # The orders, in order.
+        # The orders of the life, in their order.
         readonly list orders
 
-        # The facts.
+        # The facts that the life reads.
         public bint is_busy
         public bint is_receiving
         public uint64_t began_ns

@@ -1,4 +1,4 @@
-"""The life of a served connection alone: facts and times go in, orders come out."""
+"""The life of a served connection alone: a test sets facts and instants, and gets orders."""
 
 from fastrpc._core.io.engine cimport bind
 from fastrpc._core.link.contract cimport Facts

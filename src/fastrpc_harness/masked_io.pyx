@@ -1,4 +1,4 @@
-"""A socket whose bytes differ from the connection's bytes, as with encryption: this module alone knows the layer between."""
+"""A socket whose bytes differ from the bytes of the connection, as with encryption. Only this module knows the mask."""
 
 cimport cython
 from libc.errno cimport EAGAIN

@@ -6,5 +6,5 @@ from fastrpc._core.native.call_table cimport CallTable
 @cython.final
 cdef class ReachedTable:
     cdef:
-        # The table, which holds its entries.
+        # The table; it owns its entries.
         readonly CallTable table

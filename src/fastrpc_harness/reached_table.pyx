@@ -1,4 +1,4 @@
-"""A table of calls in Python's reach, as a mapping from ids to entries."""
+"""A table of calls for Python code, as a mapping from ids to entries."""
 
 cimport cython
 from cpython.ref cimport Py_DECREF, PyObject

@@ -7,11 +7,12 @@ from fastrpc_harness.recording cimport RecordingConnection
 @cython.final
 cdef class RecordedStream(StreamChannel):
     cdef:
-        # The connection of the call, and whether its output counts as full.
+        # `_connection`: the connection of the call. `has_full_output`: whether its output counts as full.
         RecordingConnection _connection
         public bint has_full_output
 
-        # Called by `decode` with each payload; called when a wait took too long, and how often it was.
+        # `decoder`: called by `decode` with each payload. `idle_callback`: called after each wait that took too long;
+        # `idle_waits`: the number of these waits.
         public object decoder
         public object idle_callback
         readonly int idle_waits

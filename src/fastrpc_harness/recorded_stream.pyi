@@ -38,7 +38,7 @@ class RecordedStream(StreamChannel):
 
     @property
     def credit(self) -> tuple[int, int, int, int]:
-        """Bytes that it may send, may receive, owes of those, and granted beyond its window."""
+        """Bytes: may be sent, may be received, received but not yet credited, granted beyond the window."""
 
     @property
     def window_bytes(self) -> int:
@@ -46,11 +46,11 @@ class RecordedStream(StreamChannel):
 
     @property
     def waiting_cost(self) -> int:
-        """Bytes that waiting messages have taken from the window."""
+        """Bytes of the window that waiting messages use."""
 
     @property
     def has_unsent(self) -> bool:
-        """Whether a message of ours waits."""
+        """Whether a message waits to be sent."""
 
     def fire(self) -> None:
         """Let its timer fire."""
@@ -59,29 +59,29 @@ class RecordedStream(StreamChannel):
         """Send one message."""
 
     def wait_for_room(self) -> asyncio.Future[None]:
-        """Return the future of a sender that waits."""
+        """Return the future of a waiting sender."""
 
     def wait_now(self) -> None:
-        """Say that the reader waits."""
+        """Note that the reader waits."""
 
     def take_now(self) -> Any:
         """Take the oldest message."""
 
     def finish_input(self, error: BaseException | None = None) -> None:
-        """Say that no further message comes."""
+        """Note that no further message will arrive."""
 
     def finish_output(self, error: BaseException | None = None) -> None:
-        """Say that nothing more can be sent."""
+        """Note that nothing more can be sent."""
 
     def wrap(
         self,
         sent: list[Callable[[Any], Any]] | None = None,
         received: list[Callable[[Any], Any]] | None = None,
     ) -> None:
-        """Put functions around messages."""
+        """Set functions that convert sent and received messages."""
 
     def wrapped(self, message: Any) -> Any:
-        """Return what is sent for a message."""
+        """Return the form in which a message is sent."""
 
     def end(self, error: BaseException | None = None) -> None:
         """End both directions."""

@@ -16,18 +16,18 @@ cdef class RecordedStream(StreamChannel):
             self.loop_state = loop_state(loop)
         call.stream = self
 
-    # Calls of C code, for tests
+    # Calls of C methods, for tests
 
     def send_message(self, bytes payload not None):
         """Send one message."""
         self.send_payload(payload)
 
     def wait_for_room(self):
-        """Return the future of a sender that waits."""
+        """Return the future of a waiting sender."""
         return self.wait_room()
 
     def wait_now(self):
-        """Say that the reader waits."""
+        """Note that the reader waits."""
         self.reader_waits()
 
     def take_now(self):
@@ -35,20 +35,20 @@ cdef class RecordedStream(StreamChannel):
         return self.take()
 
     def finish_input(self, error=None):
-        """Say that no further message comes."""
+        """Note that no further message will arrive."""
         self.end_input(error)
 
     def finish_output(self, error=None):
-        """Say that nothing more can be sent."""
+        """Note that nothing more can be sent."""
         self.end_output(error)
 
     def wrap(self, sent=None, received=None):
-        """Put functions around messages."""
+        """Set functions that convert sent and received messages."""
         self.sent_wraps = sent
         self.received_wraps = received
 
     def wrapped(self, message):
-        """Return what is sent for a message."""
+        """Return the form in which a message is sent."""
         return self.wrapped_for_sending(message)
 
     def end(self, error=None):
@@ -67,7 +67,7 @@ cdef class RecordedStream(StreamChannel):
 
     @property
     def credit(self):
-        """Bytes that it may send, may receive, owes of those, and granted beyond its window."""
+        """Bytes: may be sent, may be received, received but not yet credited, granted beyond the window."""
         return self.call.send_left, self.call.window.left, self.call.window.growth.owed, self.call.window.granted
 
     @property
@@ -77,13 +77,13 @@ cdef class RecordedStream(StreamChannel):
 
     @property
     def waiting_cost(self):
-        """Bytes that waiting messages have taken from the window."""
+        """Bytes of the window that waiting messages use."""
         cdef Py_ssize_t i
         return sum([self._ring[(self._first + i) & (self._places - 1)].cost for i in range(self.waiting)])
 
     @property
     def has_unsent(self):
-        """Whether a message of ours waits."""
+        """Whether a message waits to be sent."""
         return self.call.unsent is not None
 
     def fire(self):

@@ -8,27 +8,29 @@ from fastrpc._core.wire.frame cimport Frame
 
 cdef class RecordedCall(Call):
     cdef:
-        # It was answered, or its END was sent: nothing more of it is to be sent.
+        # Whether nothing more is to be sent for the call: it was answered, or its END was sent.
         bint is_finished
 
 
 cdef class RecordingConnection(Connection):
     cdef:
-        # Events not returned yet, the beginning of an incomplete frame, and the bytes of complete frames.
+        # `events`: events that were not returned yet. `tail`: the beginning of an incomplete frame. `consumed`: bytes
+        # of complete frames.
         readonly list events
         bytes tail
         readonly uint64_t consumed
 
-        # Whether what credit allows is written at once, or when it is asked for; whether it is kept at present.
+        # `sends_at_once`: whether messages are written immediately as far as credit allows, or only by `data_to_send`.
+        # `is_blocked`: whether output is held at present.
         public bint sends_at_once
         public bint is_blocked
-        # The stream below, which is stuck while output is kept.
+        # The stream below, which accepts no output while `is_blocked` is set.
         ByteStream below
 
         # The number of discarded frames.
         uint64_t discards
 
-        # Stream messages that were not taken, by call id: (call, cost); routes by method name.
+        # `untaken`: (call, cost) of stream messages that were not taken, by call id. `routes`: routes by method name.
         dict untaken
         dict routes
 

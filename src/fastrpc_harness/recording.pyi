@@ -70,23 +70,23 @@ class RecordingConnection(Connection):
 
     @property
     def credit(self) -> tuple[int, int, int]:
-        """Bytes that it may send on the connection, may receive, and owes of those."""
+        """Bytes on the connection: may be sent, may be received, received but not yet credited."""
 
     @property
     def calls(self) -> list[int]:
-        """Ids of the calls in both tables."""
+        """The ids of the calls in both tables."""
 
     @property
     def waiting(self) -> int:
         """Messages in all queues, including dropped messages."""
 
     def receive_data(self, data: bytes) -> list[tuple[Any, ...]]:
-        """Take bytes from the peer; return the events since the last time."""
+        """Process bytes from the peer; return the events since the last call."""
 
     def data_to_send(self, most: int = -1) -> bytes:
-        """Return the bytes that the peer should get.
+        """Return the bytes to send to the peer.
 
-        Pieces of large messages are added as long as fewer than `most` bytes are there; -1: all that credit allows.
+        Pieces of large messages are added until there are `most` bytes; with -1, as far as credit allows.
         """
 
     def open_call(
@@ -100,10 +100,10 @@ class RecordingConnection(Connection):
         attempt: int = 0,
         timeout_us: int | None = None,
     ) -> RecordedCall:
-        """Open a call; `flags` are the flags of REQUEST. Its `id` is 0 until its first frame is written."""
+        """Open a call with flags for REQUEST. The `id` of the call is 0 until its first frame is written."""
 
     def cancel(self, call: Call | int, reason: int = 0) -> None:
-        """Give a call up; its place at the peer is free after the RESPONSE."""
+        """Abandon a call. The peer frees its place with RESPONSE."""
 
     def respond(
         self, call: Call | int, payload: bytes = b"", *, metadata: bytes = b"", elapsed_us: int = 0
@@ -120,47 +120,47 @@ class RecordingConnection(Connection):
         outcome: int = 0,
         pushback_ms: int = 0,
     ) -> None:
-        """Answer with a status; what of an answer or message is not sent yet is dropped."""
+        """Answer with a status. The unsent rest of an answer or a message is dropped."""
 
     def end_one_way(self) -> None:
-        """A one-way call's handler ended: another may run."""
+        """Note that the handler of a one-way call has ended, so that another may run."""
 
     def push_head(self, call: Call | int, metadata: bytes = b"") -> None:
         """Commit the initial metadata of an answering stream."""
 
     def push_message(self, call: Call | int, payload: bytes = b"") -> None:
-        """Send one message of a stream, as its window allows."""
+        """Send one message of a stream, as far as its window allows."""
 
     def push_end(self, call: Call | int) -> None:
-        """Say that no further message of ours will follow."""
+        """End the messages that this side sends."""
 
     def wait_for_message(self, id: int) -> None:
-        """Let the application wait for the next message of a call, of which none is there."""
+        """Wait for the next message of a call as the application; the call must have no message."""
 
     def take_message(self, id: int) -> None:
-        """Let the application take the oldest message of a call: its credit goes back."""
+        """Take the oldest message of a call as the application; its credit is returned to the peer."""
 
     def announce(self, settings: WireSettings) -> None:
-        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once.
+        """Send SETTINGS. Lower limits apply after the peer's ACK, higher limits immediately.
 
         Raises:
             LocalProtocolError: they change the stream window, which only the first ones may set.
         """
 
     def ping(self, content: bytes = ...) -> None:
-        """Ask for a sign of life with 8 bytes of any content."""
+        """Send a PING with any 8 bytes."""
 
     def begin_drain(self, reason: int = 0, text: str = "") -> None:
-        """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""
+        """Send GOAWAY, after which the peer opens no call. FINAL follows when the peer answers, or with `end_drain`."""
 
     def end_drain(self) -> None:
-        """Send GOAWAY FINAL, which names the last call that was taken."""
+        """Send GOAWAY FINAL with the last call that was accepted."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """End the connection for a reason of ours; the peer is told."""
+        """End the connection, and send the reason to the peer."""
 
     def find_call(self, id: int) -> RecordedCall | None:
-        """Return a call that is under way, ours or the peer's, or None."""
+        """Return a call of either side that is in progress, or None."""
 
     def state_of(self, id: int) -> str:
-        """Name the column of the state table in which a call stands."""
+        """Return the name of the state of a call: a column of the state table."""

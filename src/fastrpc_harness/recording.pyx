@@ -1,4 +1,4 @@
-"""Drive the core without a socket: bytes and actions in, events and bytes out.
+"""Run the core without a socket: a test passes bytes and actions, and gets events and bytes.
 
 ::
 
@@ -95,12 +95,12 @@ cdef class RecordedCall(Call):
 
 
 cdef int emit(PyObject* owner, tuple event) except -1:
-    """Keep an event of calls. The connection holds the part that reports it, and clears the pointer when it goes."""
+    """Keep an event of calls. The connection holds the part that reports it, and clears the pointer when freed."""
     return (<RecordingConnection>owner)._emit(event)
 
 
 cdef int keep(PyObject* owner, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-    """Keep a message until it is taken, and its event."""
+    """Keep the event of a message, and the message until it is taken."""
     if call.stream is not None:
         return (<StreamChannel>call.stream).put(frame, payload, cost)
     (<RecordingConnection>owner).untaken.setdefault(call.id, deque()).append((call, cost))
@@ -158,7 +158,7 @@ cdef class _RecordedServing(ServingPart):
 
 @cython.final
 cdef class _RecordedCalling(NativeCalling):
-    """Keeps the events of our calls."""
+    """Keeps the events of own calls."""
 
     cdef int on_head(self, Call call, bytes metadata) except -1:
         return emit(self.owner, ("head", call.id, metadata))
@@ -199,7 +199,7 @@ cdef class _RecordedCalling(NativeCalling):
 
 @cython.final
 cdef class _RecordedSide(Side):
-    """Watches the life of a connection, as the sides do."""
+    """Watches the life of a connection, as the sides of the package do."""
 
     cdef int on_ready(self) except -1:
         (<RecordingConnection>self.holder).check((<RecordingConnection>self.holder).now)
@@ -208,7 +208,7 @@ cdef class _RecordedSide(Side):
 
 @cython.final
 cdef class _BlockedStream(ByteStream):
-    """Takes no output while the connection keeps it."""
+    """Accepts no output while the connection is blocked."""
 
     cdef bint is_stuck(self) noexcept:
         return self._engine is not NULL and (<RecordingConnection>self._engine).is_blocked
@@ -216,7 +216,7 @@ cdef class _BlockedStream(ByteStream):
 
 @cython.final
 cdef class _RecordedFrames(FrameHandler):
-    """Keeps the effects of frames that no call is told of. The connection holds it."""
+    """Keeps the effects of frames that are not reported to a call. The connection holds it."""
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         cdef RecordingConnection owner = <RecordingConnection>self.owner
@@ -237,7 +237,7 @@ cdef class _RecordedFrames(FrameHandler):
         owner.router.on_frame(frame, payload)
         if frame.kind not in KIND_NAMES:
             if not owner.is_closed or owner.closed_by_peer:
-                # In front of what followed from it.
+                # Insert the frame before the events that it caused.
                 owner.events.insert(place, owner._control_event(frame))
         elif frame.kind == CREDIT:
             # A credit of zero ends the connection, whatever the state of its call.
@@ -290,7 +290,7 @@ cdef class RecordingConnection(Connection):
     # Bytes
 
     def receive_data(self, data):
-        """Take bytes from the peer; return the events since the last time."""
+        """Process bytes from the peer; return the events since the last call."""
         cdef bytes block = bytes(data)
         cdef Py_ssize_t at = self._receive_directly(block)
         if self.tail:
@@ -302,7 +302,7 @@ cdef class RecordingConnection(Connection):
         return found
 
     cdef Py_ssize_t _receive_directly(self, bytes data) except -1:
-        """As a transport does: a long payload goes straight into its final memory."""
+        """Receive bytes as a transport does, which writes a long payload directly into its final memory."""
         cdef Py_ssize_t at = 0, room = 0, size = PyBytes_GET_SIZE(data)
         cdef char* place
         while at < size:
@@ -317,9 +317,9 @@ cdef class RecordingConnection(Connection):
         return at
 
     def data_to_send(self, Py_ssize_t most=-1):
-        """Return the bytes that the peer should get.
+        """Return the bytes to send to the peer.
 
-        Pieces of large messages are added as long as fewer than `most` bytes are there; -1: all that credit allows.
+        Pieces of large messages are added until there are `most` bytes; with -1, as far as credit allows.
         """
         if self.is_blocked:
             return b""
@@ -342,7 +342,7 @@ cdef class RecordingConnection(Connection):
         uint8_t attempt=0,
         timeout_us=None,
     ):
-        """Open a call; `flags` are the flags of REQUEST. Its `id` is 0 until its first frame is written."""
+        """Open a call with flags for REQUEST. The `id` of the call is 0 until its first frame is written."""
         cdef RecordedCall call = RecordedCall.__new__(RecordedCall)
         call.is_local = True
         call.route = self._route_to(method)
@@ -357,7 +357,7 @@ cdef class RecordingConnection(Connection):
         return call
 
     def cancel(self, call, int reason=0):
-        """Give a call up; its place at the peer is free after the RESPONSE."""
+        """Abandon a call. The peer frees its place with RESPONSE."""
         cdef RecordedCall known = self._call_of(call)
         if known is not None and known.is_local:
             self.caller.give_up(known, reason)
@@ -383,7 +383,7 @@ cdef class RecordingConnection(Connection):
         uint8_t outcome=0,
         uint32_t pushback_ms=0,
     ):
-        """Answer with a status; what of an answer or message is not sent yet is dropped."""
+        """Answer with a status. The unsent rest of an answer or a message is dropped."""
         cdef RecordedCall known = self._call_of(call)
         cdef Outgoing failure = Outgoing.__new__(Outgoing)
         if known is None or not known.is_listed:
@@ -400,7 +400,7 @@ cdef class RecordingConnection(Connection):
         self._flush()
 
     def end_one_way(self):
-        """A one-way call's handler ended: another may run."""
+        """Note that the handler of a one-way call has ended, so that another may run."""
         self.callee.one_way_calls -= 1
 
     # Streams, both sides
@@ -411,7 +411,7 @@ cdef class RecordingConnection(Connection):
         self._flush()
 
     def push_message(self, call, bytes payload not None=b""):
-        """Send one message of a stream, as its window allows."""
+        """Send one message of a stream, as far as its window allows."""
         cdef RecordedCall known = self._open_call_of(call, "sent messages")
         if not known.flags & (STREAM_IN if known.is_local else STREAM_OUT):
             raise LocalProtocolError(f"call {known.id} does not stream that way")
@@ -419,7 +419,7 @@ cdef class RecordingConnection(Connection):
         self._flush()
 
     def push_end(self, call):
-        """Say that no further message of ours will follow."""
+        """End the messages that this side sends."""
         cdef RecordedCall known = self._open_call_of(call, "ended")
         if not known.is_local or not known.flags & STREAM_IN:
             raise LocalProtocolError(f"call {known.id} has no stream of ours that could end")
@@ -428,7 +428,7 @@ cdef class RecordingConnection(Connection):
         self._flush()
 
     def take_message(self, uint64_t id):
-        """Let the application take the oldest message of a call: its credit goes back."""
+        """Take the oldest message of a call as the application; its credit is returned to the peer."""
         waiting = self.untaken.get(id)
         if not waiting:
             raise LocalProtocolError(f"no message of call {id} waits")
@@ -438,7 +438,7 @@ cdef class RecordingConnection(Connection):
         self.assembler.message_taken(call, cost)
 
     def wait_for_message(self, uint64_t id):
-        """Let the application wait for the next message of a call, of which none is there."""
+        """Wait for the next message of a call as the application; the call must have no message."""
         cdef RecordedCall call = self._call_of(id)
         if call is None or id in self.untaken:
             raise LocalProtocolError(f"call {id} has messages, or is over")
@@ -447,35 +447,35 @@ cdef class RecordingConnection(Connection):
     # The connection
 
     def announce(self, WireSettings settings not None):
-        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once."""
+        """Send SETTINGS. Lower limits apply after the peer's ACK, higher limits immediately."""
         self.control.announce(settings)
 
     def ping(self, bytes content not None=bytes(8)):
-        """Ask for a sign of life with 8 bytes of any content."""
+        """Send a PING with any 8 bytes."""
         if not self.settled or len(content) != 8:
             raise LocalProtocolError("a PING has 8 bytes and goes to a peer whose SETTINGS came")
         self.control.send_ping(self.sender.control, content)
 
     def begin_drain(self, uint16_t reason=0, str text not None=""):
-        """Send GOAWAY that opens nothing new; FINAL follows once the peer knows, or with `end_drain`."""
+        """Send GOAWAY, after which the peer opens no call. FINAL follows when the peer answers, or with `end_drain`."""
         self.control.start_drain(reason, text)
 
     def end_drain(self):
-        """Send GOAWAY FINAL, which names the last call that was taken."""
+        """Send GOAWAY FINAL with the last call that was accepted."""
         self.control.finish_drain()
 
     def close(self, uint16_t reason=0, str text not None=""):
-        """End the connection for a reason of ours; the peer is told."""
+        """End the connection, and send the reason to the peer."""
         self.close_with(reason, text)
 
     # State for tests
 
     def find_call(self, uint64_t id):
-        """Return a call that is under way, ours or the peer's, or None."""
+        """Return a call of either side that is in progress, or None."""
         return self._call_of(id)
 
     def state_of(self, uint64_t id):
-        """Name the column of the state table in which a call stands."""
+        """Return the name of the state of a call: a column of the state table."""
         cdef RecordedCall call = self._call_of(id)
         if call is not None:
             return STATE_NAMES[call.state]
@@ -489,12 +489,12 @@ cdef class RecordingConnection(Connection):
 
     @property
     def credit(self):
-        """Bytes that it may send on the connection, may receive, and owes of those."""
+        """Bytes on the connection: may be sent, may be received, received but not yet credited."""
         return self.sender.send_left, self.reader.received.left, self.reader.received.owed
 
     @property
     def calls(self):
-        """Ids of the calls in both tables."""
+        """The ids of the calls in both tables."""
         return sorted(call.id for call in self.slots.opened.entries() + self.callee.calls.entries())
 
     # Hooks
@@ -545,7 +545,7 @@ cdef class RecordingConnection(Connection):
         return route
 
     cdef RecordedCall _call_of(self, object which):
-        """The call that is meant, by itself or by its id; None when that id is new or gone."""
+        """Return a call that is given by itself or by its id; None if the id is not in use."""
         cdef uint64_t id
         if isinstance(which, RecordedCall):
             return <RecordedCall>which

@@ -1,4 +1,4 @@
-"""A connection of HTTP/2 whose hooks are events in a list, in Python's reach."""
+"""A connection of HTTP/2 whose hooks append events to a list, for Python code."""
 
 from fastrpc._core.http2.connection cimport Http2Connection
 from fastrpc._core.http2.stream_handler cimport StreamHandler
@@ -11,17 +11,18 @@ cdef class RecordingHttp2(StreamHandler):
         Http2Connection http2
         readonly bint is_client
 
-        # The events so far; called with each one before it counts, or None: it may give orders.
+        # `events`: the events so far. `reaction`: called with each event before it is added, or None. It may call
+        # methods of the connection.
         public list events
         public object reaction
 
-        # The engine that holds it, without a stream.
+        # The engine that holds the connection; it has no stream.
         Engine owner
 
         # Bytes that were received and not consumed.
         bytes _rest
 
-        # Whether long frames are received in place: into the assembly that the user of a stream is.
+        # Whether long frames are received in place, into the `Assembly` that is the `user` of a stream.
         public bint takes_directly
 
     cdef int _note(self, object event) except -1

@@ -30,19 +30,19 @@ class RecordingHttp2(StreamHandler):
         """Receive bytes."""
 
     def feed_body(self, data: bytes) -> int:
-        """Receive bytes as a socket does that writes into the place of a long message; return how many it took."""
+        """Receive bytes as a socket that writes into the memory of a long message; return how many were consumed."""
 
     def expect_message(self, id: int, size: int) -> None:
         """Receive the next bytes of a stream as one message."""
 
     def take_all(self) -> bytes:
-        """Return the output, as much as may leave now."""
+        """Return the output that may be sent now."""
 
     def pump_once(self) -> bytes:
-        """Return the output of one pump."""
+        """Return the output of one call of `pump`."""
 
     def open_one(self) -> int:
-        """Open a stream and return its id; 0: none can be opened."""
+        """Open a stream and return its id; 0 if none can be opened."""
 
     def head(
         self,
@@ -58,7 +58,7 @@ class RecordingHttp2(StreamHandler):
         """Send a gRPC message."""
 
     def data(self, id: int, payload: bytes, *, ends: bool = False) -> None:
-        """Send bytes as they are."""
+        """Send bytes as DATA, unchanged."""
 
     def trailers(
         self, id: int, fields: Iterable[tuple[bytes, bytes]] = (), *, template: HeaderTemplate | None = None
@@ -69,10 +69,10 @@ class RecordingHttp2(StreamHandler):
         """Reset a stream."""
 
     def await_turn_of(self, id: int) -> bool:
-        """Wait for the turn of a stream to send; return whether it had to."""
+        """Wait until a stream may send; return whether it had to wait."""
 
     def take_bytes(self, id: int, size: int) -> None:
-        """Return credit of a stream."""
+        """Return credit for received bytes of a stream."""
 
     def grant_bytes(self, id: int, size: int) -> None:
         """Grant credit beyond the window of a stream."""
@@ -93,16 +93,16 @@ class RecordingHttp2(StreamHandler):
         """Count a call that was refused for its caller's fault."""
 
     def pings_of(self, interval: float, timeout: float, minimum_interval: float) -> None:
-        """Set the rules of pings."""
+        """Set the intervals of pings."""
 
     def check_at(self, now: int) -> int:
-        """Compare the instants with now."""
+        """Run the checks that are due at `now`."""
 
     def be_late(self, late: int) -> None:
-        """Note that nothing was read for `late` nanoseconds."""
+        """Note that the loop read nothing for `late` nanoseconds."""
 
     def lose(self) -> None:
-        """Tell that the byte stream is gone."""
+        """Report that the byte stream was lost."""
 
     @property
     def is_client(self) -> bool: ...
@@ -110,7 +110,7 @@ class RecordingHttp2(StreamHandler):
     def is_closed(self) -> bool: ...
     @property
     def closed_code(self) -> int:
-        """The error code by which this side ended the connection; -1 before."""
+        """The error code with which this side ended the connection; -1 before that."""
 
     @property
     def closed_text(self) -> str | None: ...
@@ -118,15 +118,15 @@ class RecordingHttp2(StreamHandler):
     def open_streams(self) -> int: ...
     @property
     def passed(self) -> int:
-        """The bytes of `queued` that messages of other streams pass."""
+        """The bytes of `queued` that messages of other streams overtake."""
 
     @property
     def queued(self) -> int:
-        """Bytes of messages that wait."""
+        """Bytes of messages that wait to be sent."""
 
     @property
     def dropped_streams(self) -> int:
-        """Streams that wait in queues for nothing."""
+        """The number of streams that wait in queues although they have nothing to send."""
 
     @property
     def unsent(self) -> int: ...
@@ -136,7 +136,7 @@ class RecordingHttp2(StreamHandler):
     def drain_step(self) -> int: ...
     @property
     def partial(self) -> tuple[int, int]:
-        """When an incomplete frame began, 0: none has, and how many of its bytes came."""
+        """The instant at which an incomplete frame began, or 0, and the number of its bytes so far."""
 
 def attempt_hook(handler: StreamHandler, hook: str) -> None:
-    """Call a hook of a handler, as a connection does it."""
+    """Call a hook of a handler as a connection does."""

@@ -1,4 +1,4 @@
-"""A connection of HTTP/2 whose hooks are events in a list, in Python's reach."""
+"""A connection of HTTP/2 whose hooks append events to a list, for Python code."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -103,14 +103,14 @@ cdef class RecordingHttp2(StreamHandler):
         cdef Py_ssize_t consumed = -1
         self.owner.messages_left = 1_000_000
         data = self._rest + data
-        # Presented again at once where it had to wait.
+        # Bytes that were not consumed are passed again immediately.
         while data and consumed:
             consumed = self.http2.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             data = data[consumed:]
         self._rest = data
 
     def feed_body(self, bytes data not None):
-        """Receive bytes as a socket does that writes into the place of a long message; return how many it took."""
+        """Receive bytes as a socket that writes into the memory of a long message; return how many were consumed."""
         cdef Py_ssize_t room = 0
         cdef char* place
         place = NULL if self.http2.incoming.data_stream is None else self.http2.place(&room)
@@ -126,7 +126,7 @@ cdef class RecordingHttp2(StreamHandler):
         self._stream_of(id).user = Assembly(size)
 
     def take_all(self):
-        """Return the output, as much as may leave now."""
+        """Return the output that may be sent now."""
         cdef list parts = []
         while True:
             part = self.pump_once()
@@ -135,7 +135,7 @@ cdef class RecordingHttp2(StreamHandler):
             parts.append(part)
 
     def pump_once(self):
-        """Return the output of one pump."""
+        """Return the output of one call of `pump`."""
         cdef Py_ssize_t size = 0, expected
         cdef const char* data
         self.http2.turn_over()
@@ -158,12 +158,12 @@ cdef class RecordingHttp2(StreamHandler):
     # Orders
 
     def open_one(self):
-        """Open a stream and return its id; 0: none can be opened."""
+        """Open a stream and return its id; 0 if none can be opened."""
         cdef Http2Stream stream = self.http2.open_stream()
         return 0 if stream is None else stream.id
 
     def head(self, int id, fields=(), *, HeaderTemplate template=None, bint ends=False):
-        """Send a head, whole or in parts."""
+        """Send a head, in one or several frames."""
         cdef Http2Stream stream = self._stream_of(id)
         if template is None:
             if self.http2.begin_head(stream):
@@ -178,7 +178,7 @@ cdef class RecordingHttp2(StreamHandler):
         self.http2.send_message(self._stream_of(id), payload, flags, ends)
 
     def data(self, int id, bytes payload not None, *, bint ends=False):
-        """Send bytes as they are."""
+        """Send bytes as DATA, unchanged."""
         self.http2.send_data(self._stream_of(id), payload, ends)
 
     def trailers(self, int id, fields=(), *, HeaderTemplate template=None):
@@ -190,7 +190,7 @@ cdef class RecordingHttp2(StreamHandler):
         self.http2.reset(self._stream_of(id), code)
 
     def await_turn_of(self, int id):
-        """Wait for the turn of a stream to send; return whether it had to."""
+        """Wait until a stream may send; return whether it had to wait."""
         cdef Http2Stream stream = self._stream_of(id)
         if not self.http2.is_full(stream):
             return False
@@ -198,7 +198,7 @@ cdef class RecordingHttp2(StreamHandler):
         return True
 
     def take_bytes(self, int id, Py_ssize_t size):
-        """Return credit of a stream."""
+        """Return credit for received bytes of a stream."""
         self.http2.took(self._stream_of(id), size)
 
     def grant_bytes(self, int id, int64_t size):
@@ -226,20 +226,20 @@ cdef class RecordingHttp2(StreamHandler):
         self.http2.note_idle_work()
 
     def pings_of(self, double interval, double timeout, double minimum_interval):
-        """Set the rules of pings."""
+        """Set the intervals of pings."""
         self.http2.set_pings(interval, timeout, minimum_interval)
 
     def check_at(self, uint64_t now):
-        """Compare the instants with now."""
+        """Run the checks that are due at `now`."""
         self.owner.now = now
         return self.http2.check_http2(now)
 
     def be_late(self, uint64_t late):
-        """Note that nothing was read for `late` nanoseconds."""
+        """Note that the loop read nothing for `late` nanoseconds."""
         self.http2.forgive(late)
 
     def lose(self):
-        """Tell that the byte stream is gone."""
+        """Report that the byte stream was lost."""
         self.http2.lost()
 
     # Facts
@@ -266,7 +266,7 @@ cdef class RecordingHttp2(StreamHandler):
 
     @property
     def closed_code(self):
-        """The error code by which this side ended the connection; -1 before."""
+        """The error code with which this side ended the connection; -1 before that."""
         return self.http2.closed_code
 
     @property
@@ -279,17 +279,17 @@ cdef class RecordingHttp2(StreamHandler):
 
     @property
     def queued(self):
-        """Bytes of messages that wait."""
+        """Bytes of messages that wait to be sent."""
         return self.http2.sender.queued_bytes
 
     @property
     def passed(self):
-        """The bytes of `queued` that messages of other streams pass."""
+        """The bytes of `queued` that messages of other streams overtake."""
         return self.http2.sender.cut_bytes
 
     @property
     def dropped_streams(self):
-        """Streams that wait in queues for nothing."""
+        """The number of streams that wait in queues although they have nothing to send."""
         return self.http2.sender.dropped
 
     @property
@@ -306,7 +306,7 @@ cdef class RecordingHttp2(StreamHandler):
 
     @property
     def partial(self):
-        """When an incomplete frame began, 0: none has, and how many of its bytes came."""
+        """The instant at which an incomplete frame began, or 0, and the number of its bytes so far."""
         return self.http2.incoming.began_ns, self.http2.incoming.came
 
 
@@ -319,7 +319,7 @@ cdef list with_tokens(fields):
 
 
 def attempt_hook(StreamHandler handler not None, str hook not None):
-    """Call a hook of a handler, as a connection does it."""
+    """Call a hook of a handler as a connection does."""
     cdef Violation violation
     if hook == "on_head":
         handler.on_head(None, None, False)

@@ -13,11 +13,11 @@ from fastrpc._core.wire.frame cimport Frame
 
 cdef class RecordingOwner(PartsOwner):
     cdef:
-        # Events of the parts, in order; events of the reader about incomplete frames.
+        # `events`: events of the parts, in order. `part_events`: events of the reader about incomplete frames.
         readonly list events
         readonly list part_events
 
-        # The parts that were made; None: not this one.
+        # The parts; None if the test did not ask for a part.
         readonly FrameReader reader
         readonly MessageAssembler assembler
         readonly SendQueue sender
@@ -26,12 +26,13 @@ cdef class RecordingOwner(PartsOwner):
         readonly CallerStates caller
         readonly ControlFrames control
 
-        # Calls that frames belong to, by id; bytes that still come before frames; how often reading goes on.
+        # `calls`: the calls of frames, by id. `opening_left`: bytes of the opening that have not arrived yet.
+        # `rounds_left`: how often reading continues.
         dict calls
         public Py_ssize_t opening_left
         public Py_ssize_t rounds_left
 
-        # Why no part of a frame is taken any more, or None.
+        # The reason why no further part of a frame is accepted, or None.
         public str why_full
 
     cdef int _make_parts(self, tuple parts) except -1
@@ -44,5 +45,5 @@ cdef class RecordingOwner(PartsOwner):
     cdef bint _pass_on(self, Frame* frame, bytes payload) except -1
 
 
-# An output as one piece.
+# Return an output as one bytes object.
 cdef bytes joined(object output)

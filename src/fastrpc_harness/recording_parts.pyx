@@ -1,11 +1,11 @@
-"""Drive single parts of a connection without the others: what they tell is kept.
+"""Run single parts of a connection without the others, and keep what they report.
 
 ::
 
     RecordingOwner("reader")           bytes in, frames as events
     RecordingOwner("sender")           messages in, bytes out
     RecordingOwner("sender", "slots")  calls in, bytes out
-    RecordingOwner(…, "callee")        frames of calls in, what becomes of the calls as events
+    RecordingOwner(…, "callee")        frames of calls in, changes of the calls as events
     RecordingOwner(…, "control")       frames of the connection itself in, the answers out
 """
 
@@ -34,13 +34,13 @@ cdef extern from "Python.h":
 
 
 cdef int note(PyObject* owner, tuple event) except -1:
-    """Keep an event of calls. The owner holds the part that reports it, and clears the pointer when it goes."""
+    """Keep an event of calls. The owner holds the part that reports it, and clears the pointer when freed."""
     (<RecordingOwner>owner).events.append(event)
     return 0
 
 
 cdef bytes joined(object output):
-    """Return an output as one piece. A transport of asyncio may wait for ever for room for an empty part."""
+    """Return an output as one bytes object. With empty parts a transport of asyncio may wait forever for room."""
     if type(output) is bytes:
         return <bytes>output
     if not all(output):
@@ -95,7 +95,7 @@ cdef class _RecordedServing(ServingPart):
 
 @cython.final
 cdef class _RecordedCalling(NativeCalling):
-    """Keeps the events of our calls."""
+    """Keeps the events of own calls."""
 
     cdef int on_not_started(self, Call call) except -1:
         return note(self.owner, ("on_not_started", call.id))
@@ -135,7 +135,7 @@ cdef class _RecordedSide(Side):
 
 @cython.final
 cdef class _RecordedFrames(FrameHandler):
-    """Passes frames to the parts that were made. The owner holds it."""
+    """Passes frames to the existing parts. The owner holds it."""
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         return (<RecordingOwner>self.owner)._take_opening(data, size)
@@ -149,7 +149,7 @@ cdef class _RecordedFrames(FrameHandler):
 
 @cython.final
 cdef class _RecordedCallee(CalleeHooks):
-    """Keeps the events of the peer's calls, and passes them to the states, if these were made."""
+    """Keeps the events of the peer's calls, and passes them to the states, if these exist."""
 
     cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
         cdef RecordingOwner owner = <RecordingOwner>self.owner
@@ -173,7 +173,7 @@ cdef class _RecordedCallee(CalleeHooks):
 
 @cython.final
 cdef class _RecordedCaller(CallerHooks):
-    """Keeps the events of our calls, and passes them to the states and slots, if these were made."""
+    """Keeps the events of own calls, and passes them to the states and slots, if these exist."""
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
         cdef RecordingOwner owner = <RecordingOwner>self.owner
@@ -254,7 +254,7 @@ cdef class RecordingOwner(PartsOwner):
         return 0
 
     def __dealloc__(self):
-        # The collector may have cleared a field before.
+        # The garbage collector may have cleared a field before.
         if self.reader is not None:
             self.reader.owner = NULL
         if self.sender is not None:
@@ -432,12 +432,12 @@ cdef class RecordingOwner(PartsOwner):
             self.assembler.stream_message(call, frame, payload)
         else:
             self.assembler.piece(call, frame)
-        # The window of the connection is the business of others here.
+        # Other parts account for the window of the connection.
         placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
         return 0
 
     cdef bint _pass_on(self, Frame* frame, bytes payload) except -1:
-        """Give a frame to the states of the calls it belongs to; False: these were not made."""
+        """Pass a frame to the states of the caller's or the peer's calls; return False if they do not exist."""
         cdef bint is_theirs = (frame.id & 1) == <uint64_t>self.wire.peer_parity
         if self.control is not None and frame.kind in (SETTINGS, PING, GOAWAY, AUTH):
             self.control.take(frame)

@@ -8,16 +8,16 @@ from fastrpc._core.native.connection cimport Connection
 @cython.final
 cdef class WatchedConnection(Connection):
     cdef:
-        # Events of its liveness, in order.
+        # Events of the liveness, in order.
         readonly list events
 
-        # Answers of a stream: bytes that it took, and bytes that it holds for a peer that does not take them.
+        # Values that the stream below returns. `taken`: bytes that it accepted; `held`: bytes that the peer refuses.
         public int64_t taken
         public uint64_t held
 
-        # Whether the process has no memory to lend; whether received bytes wait for their turn.
+        # `is_short`: whether the process has no memory to lend. `is_put_off`: whether received bytes wait.
         public bint is_short
         public bint is_put_off
 
-        # The stream with these answers.
+        # The stream that returns these values.
         ByteStream below

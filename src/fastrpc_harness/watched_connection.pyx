@@ -1,4 +1,4 @@
-"""A connection without a socket whose liveness is asked by hand: a time in, ends and due instants out."""
+"""A connection without a socket. A test passes instants to its liveness, and gets due instants and ends of calls."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -16,7 +16,7 @@ from fastrpc._core.wire.settings import usual_settings
 
 @cython.final
 cdef class _WatchedServing(ServingPart):
-    """The part of a watched connection that knows calls; its owner clears `owner` when it goes."""
+    """The part of a watched connection that knows calls. The owner clears `owner` when it is freed."""
 
     cdef bint may_lend(self) noexcept:
         return not (<WatchedConnection>self.owner).is_short
@@ -28,7 +28,7 @@ cdef class _WatchedServing(ServingPart):
 
 @cython.final
 cdef class _WatchedCalling(NativeCalling):
-    """Keeps the ends of our calls; its owner clears `owner` when it goes."""
+    """Keeps the ends of own calls. The owner clears `owner` when it is freed."""
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         (<WatchedConnection>self.owner).events.append(("on_stuck", call.id))
@@ -46,7 +46,7 @@ cdef class _WatchedSide(Side):
 
 @cython.final
 cdef class _WatchedStream(ByteStream):
-    """Answers as its connection says."""
+    """Returns the values that its connection has."""
 
     cdef inline WatchedConnection _connection(self):
         return <WatchedConnection>self._engine
