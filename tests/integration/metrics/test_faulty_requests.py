@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.support.every_way import MESSAGE_BYTES, every_way
 from tests.support.grpc_peer import grpc_peer, message
 from tests.support.http2_client import http2_client
 from tests.support.http_talk import HttpClient
+from tests.support.http_versions import http_client
 from tests.support.web_talk import trailers_of
 
 pytestmark = pytest.mark.one_loop
@@ -72,3 +74,39 @@ async def test_a_faulty_request_counts_with_the_status_that_its_caller_got(
             status = await ask(served.address, body, ends)
         assert status not in (Status.OK, Status.INVALID_ARGUMENT)
         assert counted(protocol) - before == {status.name: 1}
+
+
+#: Requests that HTTP refuses before a call: body, fields, the HTTP status; the method and the status that are counted.
+REFUSED_BY_HTTP: dict[str, tuple[Any, dict[str, str], int, str, Status]] = {
+    "a body that is too long": (
+        {"text": "x" * MESSAGE_BYTES},
+        {},
+        413,
+        "ways.echo",
+        Status.RESOURCE_EXHAUSTED,
+    ),
+    "another host": ({"text": "a"}, {"Host": "evil.example"}, 421, "_other", Status.INVALID_ARGUMENT),
+    "a foreign page": (
+        {"text": "a"},
+        {"Origin": "https://evil.example"},
+        403,
+        "_other",
+        Status.PERMISSION_DENIED,
+    ),
+}
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@pytest.mark.parametrize("case", REFUSED_BY_HTTP)
+async def test_a_request_that_http_refuses_counts_as_a_call(version: str, case: str) -> None:
+    body, fields, told, method, status = REFUSED_BY_HTTP[case]
+
+    def calls() -> Counter[str]:
+        return Counter(default_registry.counters(method, "server", "http").snapshot()["calls"])
+
+    before = calls()
+    async with every_way() as served, http_client(version, served.address) as client:
+        async with asyncio.timeout(20):
+            answer = await client.post("/ways/echo", body, Content_Type="application/json", **fields)
+        assert answer.status == told
+    assert calls() - before == {status.name: 1}

@@ -184,6 +184,10 @@ cdef class GatewayRequests(RequestState):
             self._exchange = NULL
 
     cdef tuple refusal_of(self, Exchange exchange, object error):
+        # Without a head there is no request, and without a call the request is over.
+        if exchange.head is not None and self.call is not None and not (self.has_started or self.call.was_ended):
+            self.call.was_ended = True
+            _note_unstarted(self, self.call, status_of_refusal(error.status), error.text)
         return refusal_answer(exchange.head, self.call, error.status, error.text)
 
     # Room and time
@@ -227,10 +231,19 @@ cdef int _enter_application(
     return pass_in(requests, body)
 
 
+cdef int _note_unstarted(GatewayRequests requests, ServerCall call, int status, str text) except -1:
+    """Count a refused request as a call, unless it names a path of the server itself, whose requests are no calls."""
+    if terms_of(call).path is None:
+        requests.service.gate.refusals.note(call, status, text)
+    return 0
+
+
 cdef int _answer_fault(GatewayRequests requests, Exchange exchange, ServerCall call, HttpTerms terms) except -1:
     """Answer a faulty request without passing it to the gate."""
-    if terms.mount is not None and terms.fault_status in (401, 403):
-        requests.service.gate.refusals.note(call, status_of_refusal(terms.fault_status), terms.fault_text)
+    # A preflight request has the status 204.
+    if terms.fault_status != 204:
+        told = status_of_refusal(terms.fault_status) if terms.web is None else terms.web.fault.status
+        _note_unstarted(requests, call, told, terms.fault_text)
     if call.charge:
         # Stop counting the part of the body that arrived.
         requests.service.gate.memory.charge(call, 0)
