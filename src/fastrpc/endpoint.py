@@ -48,10 +48,10 @@ _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 class Address:
     """An address to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
 
-    `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name for
-    `memory`, for `fd`, at which servers listen, the name or number of a socket that was passed on, and the options of
-    `any`, at which servers listen as well. `str(address)` is a target for a client, with the scheme that was written.
-    Addresses are equal if they have the same place and transport.
+    `host` and `port` are set for schemes with a host. `path` holds the rest: the file path of `unix`, the name of
+    `memory`, the options of `any`, and for `fd` the name or number of a socket that was passed on. As addresses, `any`
+    and `fd` are only for servers to listen at. `str(address)` is a target for a client, with the scheme that was
+    written. Addresses are equal if they have the same place and transport.
 
     Args:
         written: the scheme that `str(address)` shows; "": `scheme`.

@@ -89,8 +89,8 @@ class Calling(Gauged, Protocol):
 # The classes of objects whose failure was logged already.
 _failing: set[type] = set()
 
-# By id, because copying a dict's values is atomic and iterating over a WeakSet is not. With the id of the process that
-# registered the object, because a parent's objects do not describe its child.
+# The registered objects by id, because copying a dict's values is atomic and iterating over a WeakSet is not. Each has
+# the id of the process that registered it, because the objects of a parent do not describe its child.
 _sources: dict[int, tuple[int, weakref.ref[Gauged]]] = {}
 
 

@@ -44,10 +44,10 @@ __all__ = [
 
 
 class BaseCallRunner:
-    """The part that both clients share, as coroutines: in a `SyncClient` they never suspend, and `drive` runs them."""
+    """The part that both clients share. In a `SyncClient` its coroutines never suspend, and `drive` runs them."""
 
-    #: Makes the attempts of a call, from the pool, the call, and the error of an attempt that was already made, or
-    #: None.
+    #: The class that makes the attempts of a call. Its arguments are the pool, the call, and the error of an attempt
+    #: that was already made, or None.
     _attempting: type[BaseAttempting]
 
     def __init__(

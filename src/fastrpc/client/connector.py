@@ -33,7 +33,7 @@ class Connector:
     settings: Any
     #: The services of the client; None if it only calls.
     serving: "ClientServices | None"
-    #: The counts of connections.
+    #: The totals of the client, in which each new connection is counted.
     totals: CallTotals
     #: The credentials that connections show to servers.
     credentials: ClientCredentials | None = None

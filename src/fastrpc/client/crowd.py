@@ -46,7 +46,7 @@ class Crowd:
         self._looks = 0
 
     def await_at(self, connections: Iterable[ClientEngine]) -> None:
-        """Make these connections report when they are crowded, if another connection is allowed then."""
+        """Make these connections report when they are crowded, if the endpoint may then get another connection."""
         if self._subchannel.may_widen:
             for connection in connections:
                 connection.await_crowd(CROWD_CALLS)

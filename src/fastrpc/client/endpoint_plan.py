@@ -49,7 +49,7 @@ class _Connection(Protocol):
 
     @property
     def life(self) -> ClientLife:
-        """The rules of its age; an aged one accepts calls until it is replaced."""
+        """The rules for the connection's age. An aged connection accepts calls until it is replaced."""
 
     def retire(self) -> None:
         """Accept no new calls. The clients retire the connections that the plan names."""
@@ -102,7 +102,7 @@ class EndpointPlan:
         self._first = backoff.first
         #: Whether calls wait for the next dial, which a pause defers although no dial failed.
         self.is_awaited = False
-        # How many connections in a row the server replaced early, and the instant at which it replaced the last one.
+        # `_replacements`: how many connections in a row the server replaced early. `_replaced_at`: when it last did so.
         self._replacements, self._replaced_at = 0, -math.inf
         self._pauses = DialPauses(backoff, uniform)
 
@@ -113,7 +113,7 @@ class EndpointPlan:
 
     @property
     def may_come(self) -> bool:
-        """Whether a connection exists, is being made, or follows a pause without a failure."""
+        """Whether a connection exists, is being made, or will be made after a pause that no failure caused."""
         return self.is_dialing or self.is_awaited or bool(self.connections)
 
     @property
@@ -271,7 +271,7 @@ class EndpointPlan:
 
     @property
     def dial_rank(self) -> int:
-        """The rank of its dial, most likely to succeed first: 0 up, 1 unknown, 2 failed since up, 3 never up."""
+        """The rank of the next dial, the likeliest to succeed first: 0 up, 1 unknown, 2 failed since up, 3 never up."""
         if self.error is None:
             return 0 if self.was_ready else 1
         return 2 if self.was_ready else 3

@@ -12,15 +12,15 @@ from fastrpc.gauges import Gauge
 
 __all__ = ["client_gauges", "endpoint_rows"]
 
-#: The states of endpoints: connected; being dialled; without a connection after a failure; not connected so far;
-#: excluded by the results of calls, or by probes.
+#: The states of endpoints. "connecting": a dial is in progress. "failed": without a connection after a failure. "idle":
+#: not connected so far. "ejected": excluded by the results of calls. "down": excluded by probes.
 STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
 
 #: The states of circuit breakers, by their numbers.
 BREAKERS = ("closed", "half open", "open")
 
-#: The most addresses of a target that each of its rows names: with all of them a page would grow with the square of
-#: their number.
+#: The most addresses of a target that each row of an admin page names. If each row named all addresses, the page would
+#: grow with the square of their number.
 NAMED_ADDRESSES = 3
 
 
@@ -53,8 +53,8 @@ def endpoint_rows(target: Target, subchannels: Sequence[EndpointPlan]) -> list[d
 
     Returns:
         rows with `target` (for a list of addresses, the first of them), `address`, `weight`, `state` (one of `STATES`),
-        `breaker` ("closed", "half open" or "open"; None without calls by a registry), `in_flight` attempts, and
-        `connections` that accept calls.
+        `breaker` ("closed", "half open" or "open"), the number of attempts `in_flight`, and the number of `connections`
+        that accept calls. `breaker` and `in_flight` are None for one fixed address without a breaker.
     """
     rows = []
     name = _short_name(target)

@@ -66,5 +66,5 @@ class KeyWait:
 
 
 def _has_begun(endpoint: "EndpointPlan") -> bool:
-    """Return whether a dial is in progress, or a connection of the endpoint has not ended."""
+    """Return whether a dial to the endpoint is in progress, or the endpoint has a connection."""
     return endpoint.is_dialing or bool(endpoint.connections)

@@ -132,7 +132,7 @@ class AttemptPlacing:
             self._moved[endpoint] = pick.endpoint
 
     def place(self, pinned: Address | None) -> Pick:
-        """Place the next attempt: at this address, or by the selector."""
+        """Place the next attempt at the address `pinned`; if that is None, let the selector pick."""
         endpoint_set = self._endpoint_set
         if pinned is None:
             # A hedge avoids the endpoints of concurrent attempts; an attempt that has to move avoids them, too.
@@ -199,19 +199,19 @@ class AttemptPlacing:
         return absent, unready - absent
 
     def key_wait_ends(self, subchannel: EndpointPlan | None) -> float | None:
-        """Return the instant until which the call waits for an endpoint of its key; None if it does not."""
+        """Return the instant until which the call waits for an endpoint of its key; None if it does not wait."""
         if self._key_wait is None or subchannel is None:
             return None
         return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
 
     def waits_for_key(self, pick: Pick) -> bool:
-        """Return whether the call waits for the endpoint of a pick: it has waited before, or the connection is lost."""
+        """Return whether the call waits for the endpoint of a pick: it waits already, or it may begin to wait now."""
         if self.key_wait_ends(pick.endpoint_state.subchannel) is not None:
             self.note_key_pick(pick)
         return pick in self._key_picks
 
     def note_key_pick(self, pick: Pick) -> None:
-        """Wait for the endpoint of a pick until the pick is forgotten."""
+        """Record that the call waits for the endpoint of a pick, until the pick is forgotten."""
         if pick not in self._key_picks:
             self._key_picks.append(pick)
 
@@ -237,7 +237,7 @@ class AttemptPlacing:
             return pick
         able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
         if not able:
-            # An attempt at this endpoint fails with the reason.
+            # No endpoint has streams. An attempt at this endpoint fails with an error that says so.
             return pick
         pick.undone()
         unable = [one.endpoint for one in endpoint_set.left if one not in able]

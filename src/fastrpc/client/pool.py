@@ -60,7 +60,7 @@ class Home(Protocol):
 
     @property
     def connections(self) -> "SharedConnections":
-        """The connections of all its pools."""
+        """The connections that all services share."""
 
 
 class ConnectionPool:
@@ -103,10 +103,10 @@ class ConnectionPool:
         #: Decides which subchannels may dial now.
         self.dials = DialQueue()
         self._waiters = Waiters()
-        # The list of subchannels that was started last, and whether one of them has lost a connection since.
+        # `_started`: the list that `start` dialled last. `_has_idle`: whether some of it may need another dial.
         self._started: list[Subchannel] | None = None
         self._has_idle = False
-        # Whether a change was announced in this pause, and whether more changes followed.
+        # `_has_told`: whether a change was announced in this pause. `_has_more`: whether more changes followed.
         self._has_told = self._has_more = False
         # A client with services connects to every endpoint: servers can call it only on a connection.
         warm = config.pool.warm if serving is None else sys.maxsize
@@ -442,7 +442,7 @@ class ConnectionPool:
         return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
-        """Return this client's record of an endpoint, whose connections it may share with other services."""
+        """Return this client's record of an endpoint. Clients of other services may use the same connections."""
         subchannel = self._plan.find(endpoint.address)
         return endpoint if subchannel is None else subchannel.endpoint
 

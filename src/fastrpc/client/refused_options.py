@@ -40,7 +40,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
                 raise _refusal(
                     type(args[0]).__name__, first, name, [each for each in known if each != "self"]
                 )
-        # Two arguments are `self` and the first one.
+        # The two positional arguments are `self` and the first argument of the caller.
         if len(args) != 2 and first not in kwargs:
             raise _wrong_count(type(args[0]).__name__, first, len(args) - 1)
         init(*args, **kwargs)

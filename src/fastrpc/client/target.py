@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "endpoints_of", "endpoint_set_for", "target_of"]
 
 
-#: The schemes of HTTP, and the native protocol's scheme at the same port.
+#: For each scheme of HTTP, the scheme of the native protocol at the same port.
 _OF_HTTP = {"http": "tcp", "https": "tls"}
 
 

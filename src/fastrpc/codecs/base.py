@@ -79,7 +79,7 @@ class Codec(Protocol):
 
 
 class HookedCodec(Protocol):
-    """A codec by msgspec. Its decoders call hooks for the types that msgspec does not know."""
+    """A codec that uses msgspec. Its decoders call hooks for the types that msgspec does not know."""
 
     def hooked_decoder(
         self,

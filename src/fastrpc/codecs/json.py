@@ -1,4 +1,4 @@
-"""JSON: for callers without msgpack, and for people to read. By msgspec, typed or not."""
+"""JSON: for callers without msgpack, and for people to read. msgspec encodes and decodes typed and plain values."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""msgpack: the default codec. Typed values by msgspec, plain ones by the msgpack package."""
+"""msgpack: the default codec. msgspec encodes values and decodes typed ones; the msgpack package decodes plain ones."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -64,7 +64,8 @@ def _plain_decoder() -> Callable[[Payload], Any]:
         try:
             return unpack(payload)
         except TypeError:
-            # A map has an array as a key. msgspec, which decodes typed values, turns such a key into a tuple.
+            # The key of a map is an array, which the msgpack package makes an unhashable list. msgspec makes it a
+            # tuple, as in typed values.
             return _decode_any(payload)
 
     return decode

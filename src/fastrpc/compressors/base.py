@@ -50,8 +50,8 @@ PackSteps: TypeAlias = Generator[int, None, bytes | None]
 #: Takes input and a limit of output; returns the output, the bytes of input used, and whether the frame is complete.
 Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
 
-#: The most bytes that a step reads or writes. With zlib's state of about 45 KiB a decompression stays below 64 KiB in
-#: addition to its output; larger steps are hardly faster.
+#: The most bytes that a step reads (STEP_INPUT_BYTES) and writes (STEP_OUTPUT_BYTES). With zlib's state of about 45 KiB
+#: a decompression stays below 64 KiB in addition to its output; larger steps are hardly faster.
 STEP_INPUT_BYTES = 4 * 1024
 STEP_OUTPUT_BYTES = 8 * 1024
 
@@ -325,8 +325,8 @@ class BoundedOutput:
             )
         if needed <= self.capacity:
             return self.capacity
-        # BytesIO over-allocates when it grows by less than an eighth and is exact above that, so the
-        # last growth must not be a small one.
+        # BytesIO allocates more than it needs if it grows by less than an eighth, and exactly as much if it grows by
+        # more. So the last growth must not be a small one.
         capacity = max(needed, self.capacity * 2)
         for end in (self._stated, self._max_size):
             if needed <= end < capacity + capacity // 4:

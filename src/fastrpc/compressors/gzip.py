@@ -23,7 +23,8 @@ FLAGS_OFFSET = 3
 KNOWN_FLAGS = b"\x1f"
 SIZE_BYTES = 4
 
-#: The most bytes that the search for members reads, and the most members that it finds, in a millisecond or two.
+#: SEARCHED_BYTES: the most bytes that the search for members reads. SEARCHED_MEMBERS: the most members that it finds.
+#: With these limits it takes a millisecond or two.
 SEARCHED_BYTES = 512 * 1024
 SEARCHED_MEMBERS = 1_000
 

@@ -55,7 +55,7 @@ class ZstdCompressor:
 
     def compress_pieces(self, payload: Payload) -> Iterator[bytes]:
         frame = zstd.ZstdCompressor(options=_OPTIONS)
-        # With this the header states the size, as for a payload in one piece.
+        # Make the header state the size, as for a payload in one piece.
         frame.set_pledged_input_size(len(payload))
         for piece in pieces_of(payload):
             yield frame.compress(piece)

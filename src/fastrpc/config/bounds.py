@@ -72,9 +72,10 @@ class Memory(Settings):
 
     Attributes:
         process_bytes: memory of all connections of a process; decompressions take at most a quarter of it. At 70 %
-            streams stop growing and new calls of priority 1 are refused, at 85 % all new calls, at 100 % the largest
-            holder is closed. An answer above 1 KiB that would pass 100 % is dropped, and its caller gets an error;
-            streams wait. Too low refuses work the machine could do, too high ends in the system's out-of-memory killer.
+            streams stop growing and new calls of priority 1 are refused; at 85 % all new calls are refused; at 100 %
+            the connection that holds most memory is closed. An answer above 1 KiB that would pass 100 % is dropped, and
+            its caller gets an error; streams wait. Too low refuses work the machine could do, too high ends in the
+            system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
             bursts of large requests, too high lets one client hold this much.
         stream_pool: bytes that streams may hold beyond their first windows, shared by the streams of a connection. Half
@@ -84,9 +85,9 @@ class Memory(Settings):
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is dropped.
             By HTTP/2, messages that are partly sent, or wait for the window of their stream, count towards `send_hard`
-            instead of `send_soft`: above it no further handler starts. At least `send_soft`. HTTP peers have
-            `HTTPLimits.body_idle_seconds`, rpcx peers the sum of `Keepalive.interval` and `timeout`. Too low drops
-            peers with a slow line, too high lets a silent one hold this much.
+            instead of `send_soft`: above it no further handler starts. At least `send_soft`. HTTP peers that read
+            nothing are dropped after `HTTPLimits.body_idle_seconds`, rpcx peers after the sum of `Keepalive.interval`
+            and `timeout`. Too low drops peers with a slow line, too high lets a silent one hold this much.
         open_messages: messages cut into frames that may be unfinished at the same time, in each direction. Too low
             makes large messages wait for each other, too high multiplies their memory.
         items: elements, keys and values that one payload may hold in all its containers. Too low refuses large lists,
@@ -119,13 +120,13 @@ class Admission(Settings):
     """The limits that apply before a server starts to work on a call.
 
     Attributes:
-        handshakes: connections that may be in their handshake at the same time; above it the longest silent one is
-            closed, if it is silent for 0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets
-            strangers hold memory before they authenticate.
+        handshakes: connections that may be in their handshake at the same time; above this number the connection that
+            was silent for longest is closed, if it was silent for 0.2 s or more. Too low closes slow clients in a rush
+            of new ones, too high lets strangers hold memory before they authenticate.
         queue_length: calls that may wait for a handler; further calls are refused immediately, priority 1 first. Too
             low refuses short bursts, too high only fills with calls that expire while they wait.
-        queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low
-            refuses short bursts, too high answers callers that have long given up.
+        queue_age: seconds a call may wait for a handler before it is refused; time unread in the socket counts. Too
+            low refuses short bursts, too high answers callers that have long given up.
         handler_threads: threads for `def` handlers; they start on demand and end when idle. Too low makes blocking
             handlers wait for each other, too high lets them compete for the interpreter.
     """

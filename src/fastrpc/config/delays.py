@@ -31,7 +31,7 @@ class Delays:
     def __init__(self, backoff: Backoff, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._backoff = backoff
         self._uniform = uniform
-        # The next pause, and the length from which `resume` continues.
+        # `_next`: the next pause. `_former`: the length from which `resume` continues.
         self._next = self._former = backoff.first
 
     def reset(self) -> None:

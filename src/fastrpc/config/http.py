@@ -133,8 +133,8 @@ class _Mounted(Mapping[str, Any]):
 class HTTP(Settings):
     """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
 
-    The gateway accepts HTTP/1.1 and HTTP/2. With "grpc" in place of "http", `grpc_web` and `connect` count for HTTP/2,
-    under the same origins, hosts and limits.
+    The gateway accepts HTTP/1.1 and HTTP/2. If `protocols` names "grpc" but not "http", `grpc_web` and `connect` apply
+    to HTTP/2, with the same origins, hosts and limits.
 
     Attributes:
         http2: requests by HTTP/2 as well, agreed to by ALPN, or without TLS by prior knowledge. False: HTTP/1.1 alone.

@@ -127,9 +127,9 @@ class Outlier(Settings):
             too high never compares the endpoints of clients with few calls.
         success_gap: how far the share of good answers of an endpoint may lie below the share of all endpoints; None: it
             is ignored. Too low ejects on noise, too high keeps an endpoint that fails many calls.
-        slow_factor: how many times the median of all endpoints the average time of an endpoint may be, method by
-            method; None: it is not checked. Too low ejects endpoints that are merely far away, too high keeps a slow
-            endpoint.
+        slow_factor: largest ratio of an endpoint's average time to the median of all endpoints, compared method by
+            method; None: times are not compared. Too low ejects endpoints that are merely far away, too high keeps a
+            slow endpoint.
         slow_above: average times below this number of seconds are never slow. Too low ejects over microseconds, too
             high keeps an endpoint that is slow for fast calls.
         ejection: seconds for which an endpoint is ejected the first time; each further time is longer by this much, up
@@ -169,7 +169,8 @@ class Probes(Settings):
     If more than half of the endpoints would be down or ejected, all are used. A server without the health service, or a
     server that refuses the probe, is up as long as it answers.
 
-    Every client probes every endpoint, so the traffic grows with both numbers. Health probes do not count as activity.
+    Every client probes every endpoint, so the traffic grows with the number of clients times the number of endpoints.
+    Health probes do not count as activity.
 
     Attributes:
         interval: seconds between the probes of an endpoint. Too low burdens servers with many clients, too high sends

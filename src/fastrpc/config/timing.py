@@ -27,9 +27,9 @@ class Timeouts(Settings):
         drain: seconds for running calls to finish when a server shuts down; calls that still run after this time are
             cancelled. Too low cuts work off, too high delays restarts; None waits for the last call.
         linger: seconds for which a closing connection reads on until the peer has closed as well. Too low can destroy
-            the last answers on their way, too high holds descriptors of silent peers; 0 closes the connection
-            immediately (in HTTP after the last response), None once all output is sent; with both the connection is no
-            longer read.
+            the last answers on their way, too high holds descriptors of silent peers. 0 closes the connection
+            immediately (in HTTP after the last response), None closes it once all output is sent; with either value the
+            connection is no longer read.
     """
 
     connect: float | None = 1.0

@@ -30,7 +30,7 @@ __all__ = ["MOST_SERVERS_OF_ACT", "ActAnswer", "act_on"]
 #: The most servers of one act.
 MOST_SERVERS_OF_ACT: Final = 256
 
-#: The most bytes of an answer, and the most characters of a text in it.
+#: The most bytes of an answer (ANSWER_BYTES), and the most characters of its text (ANSWER_TEXT).
 ANSWER_BYTES: Final = 65_536
 ANSWER_TEXT: Final = 500
 

@@ -60,7 +60,7 @@ class Table(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     title: str
     columns: list[Column]
     rows: list[list[Cell | list[float]]]
-    #: The number of rows on all pages, and the number of this page, from 1.
+    #: `total`: the number of rows on all pages. `page`: the number of this page, from 1.
     total: int
     page: int = 1
     #: The view that each row opens; empty if rows open none.
@@ -108,7 +108,7 @@ class Tree(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
 class GraphNode(msgspec.Struct, frozen=True):
     name: str
     link: ViewLink | None = None
-    #: The centre of the node's box in pixels.
+    #: `x` and `y`: the centre of the node's box in pixels.
     x: float = 0.0
     y: float = 0.0
 
@@ -127,7 +127,7 @@ class Graph(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
     title: str
     nodes: list[GraphNode]
     edges: list[GraphEdge]
-    #: The size of the drawing in pixels.
+    #: `width` and `height`: the size of the drawing in pixels.
     width: float = 0.0
     height: float = 0.0
 
@@ -149,14 +149,14 @@ class Act(msgspec.Struct, frozen=True):
     name: str
     #: The keys of the servers.
     servers: list[str]
-    #: The body: the value that the view shows as `was`.
+    #: The body of the request; its `was` is the value that the view shows.
     values: dict[str, Any] = {}
     #: The names of the values that the user enters.
     asks: list[str] = []
 
 
 class Button(msgspec.Struct, frozen=True):
-    """A way to another view, or an act."""
+    """A button that opens another view, or carries out an act."""
 
     title: str
     link: ViewLink | None = None
@@ -164,7 +164,7 @@ class Button(msgspec.Struct, frozen=True):
 
 
 class Buttons(msgspec.Struct, frozen=True, tag=True, tag_field="kind"):
-    """Ways to other views, and acts."""
+    """Buttons that open other views or carry out acts."""
 
     buttons: list[Button]
 

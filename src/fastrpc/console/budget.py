@@ -1,4 +1,4 @@
-"""One memory budget for the figures of all servers: the server with most figures drops some for the others."""
+"""One memory budget for the figures of all servers. When it is exceeded, the server with most figures loses counts."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ class FleetBudget:
         self._servers, self._on_cut = servers, on_cut
         #: The memory of all figures.
         self.kept_bytes = 0
-        #: Figures that were dropped to make room.
+        #: How often the figures of a server were dropped to make room.
         self.cuts = 0
 
     @contextmanager

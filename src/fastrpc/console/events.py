@@ -40,7 +40,7 @@ class FleetEvents:
 
     @property
     def dropped(self) -> int:
-        """The events that are no longer kept."""
+        """The number of events that are no longer kept."""
         return self.total - len(self._kept)
 
     def add(self, kind: str, *, service: str = "", place: str = "", text: str = "") -> None:

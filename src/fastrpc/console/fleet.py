@@ -33,8 +33,8 @@ R = TypeVar("R")
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two polls of a server. SHOWN_SECONDS: while a view shows the server. FAILING_SECONDS: at most, after
-#: failures.
+#: Seconds between two polls of a server. SHOWN_SECONDS: the same while a view shows the server. FAILING_SECONDS: the
+#: longest such time after failures.
 POLL_SECONDS: Final = 10.0
 SHOWN_SECONDS: Final = 2.0
 FAILING_SECONDS: Final = 60.0
@@ -45,7 +45,7 @@ VIEW_SECONDS: Final = 15.0
 #: Seconds between two readings of the endpoints of a client.
 ENDPOINTS_SECONDS: Final = 30.0
 
-#: Seconds after which a server without records is forgotten; and the most servers.
+#: GONE_SECONDS: seconds after which a server without records is forgotten. MOST_SERVERS: the most servers.
 GONE_SECONDS: Final = 600.0
 MOST_SERVERS: Final = 4_096
 
@@ -104,11 +104,11 @@ class Fleet:
         #: The certificates that are trusted.
         self.tls = tls or TLS()
         self.history, self.events = FigureHistory(clock), FleetEvents()
-        #: The endpoints of each service by their addresses, and all servers by their keys.
+        #: `services`: the endpoints of each service, by address. `servers`: all servers, by key.
         self.services: dict[str, dict[str, Endpoint]] = {}
         self.servers: dict[str, FleetServer] = {}
         self.budget = FleetBudget(self.servers, self._note_cut)
-        # The services of all servers with figures; for each service the keys of its servers by their addresses.
+        # `_figured`: the services of all servers with figures. `_keys`: for each service, its servers' keys by address.
         self._figured, self._keys = set[str](), dict[str, dict[str, str]]()
         #: Records beyond the largest number of servers, by service and address.
         self.left_out: dict[tuple[str, str], Endpoint] = {}

@@ -20,7 +20,8 @@ logger = logging.getLogger("fastrpc.server")
 #: Most services that are followed.
 MOST_SERVICES: Final = 2_000
 
-#: Seconds from a failed watch to the next one, and between two checks whether the registry can be reached.
+#: AGAIN_SECONDS: seconds from a failed watch to the next one. LOOK_SECONDS: seconds between two checks whether the
+#: registry can be reached.
 AGAIN_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 1.0
 

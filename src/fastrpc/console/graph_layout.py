@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 __all__ = ["NODE_HEIGHT", "NODE_WIDTH", "GraphLayout", "graph_layout"]
 
-#: The box of a node, the space from one centre to the next, and the margin, in pixels.
+#: Lengths in pixels: the box of a node (NODE_WIDTH, NODE_HEIGHT), the distance from one centre to the next (_COLUMN,
+#: _ROW), and the margin.
 NODE_WIDTH: Final = 170.0
 NODE_HEIGHT: Final = 28.0
 _COLUMN: Final = 270.0
@@ -67,7 +68,7 @@ def _without_circles(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> 
     for begin, end in edges:
         ends[begin].append(end)
     called = {end for _, end in edges}
-    # Nodes on the current path, and nodes from which all paths have been followed.
+    # `walked`: the nodes on the current path. `known`: the nodes from which all paths have been followed.
     walked, known = set[str](), set[str]()
     kept: dict[str, list[str]] = {name: [] for name in names}
     for start in sorted(names, key=lambda name: name in called):

@@ -24,11 +24,11 @@ __all__ = [
     "percentiles_of",
 ]
 
-#: The seconds of a slot of totals, and the number of these slots.
+#: TOTALS_SECONDS: the seconds of a slot of totals. TOTALS_SLOTS: the number of these slots.
 TOTALS_SECONDS: Final = 10.0
 TOTALS_SLOTS: Final = 360
 
-#: The seconds of a slot of durations, and the number of these slots.
+#: DURATION_SECONDS: the seconds of a slot of durations. DURATION_SLOTS: the number of these slots.
 DURATION_SECONDS: Final = 60.0
 DURATION_SLOTS: Final = 60
 
@@ -79,7 +79,9 @@ _NO_DURATIONS: Final = array("I", bytes(4 * DOUBLINGS))
 
 
 class _Series:
-    """The rings of one series; `slot` and `minute` are the numbers of the last slots written, `ended` is an instant.
+    """The rings of one series.
+
+    `slot` and `minute` are the numbers of the last slots that were written. Calls were added up to the instant `ended`.
 
     Args:
         owner: the server whose figures created the series.
@@ -143,7 +145,7 @@ class FigureHistory:
         # The first instant that was counted.
         self._began: float | None = None
         self._series: dict[SeriesKey, _Series] = {}
-        # The keys by their first text, and by their first two texts.
+        # The keys of the series, grouped by their first text and by their first two texts.
         self._starts: dict[SeriesKey, dict[SeriesKey, None]] = {}
         # `_begun`: the series by the servers that created them. `_searched`: the slot of the last search for series
         # without data of the last hour.

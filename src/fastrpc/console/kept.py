@@ -35,7 +35,8 @@ LEAST_BYTES: Final = FLEET_BYTES // 4_096
 #: The rows that each list of a page keeps if the page is over its share.
 _FEW_ROWS: Final = 4
 
-#: Approximate bytes in memory: a method's objects without its names; each number of a method; a page; each row of it.
+#: Approximate bytes in memory. _METHOD_BYTES: the objects of a method without its names. NUMBER_BYTES: each number of a
+#: method. _PAGE_BYTES: a page without its rows. _ROW_BYTES: each row of a page.
 _METHOD_BYTES: Final = 600
 NUMBER_BYTES: Final = 50
 _PAGE_BYTES: Final = 2_000

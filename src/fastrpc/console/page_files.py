@@ -1,4 +1,4 @@
-"""The page of the console: public files without data, an application of ASGI at "/" for their paths alone."""
+"""The page of the console: public files without data. An ASGI application at "/" answers only their paths."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace

@@ -77,7 +77,7 @@ class FiguresPage(msgspec.Struct, frozen=True):
     #: A random text, which differs after each start.
     server: Name
     revision: Count
-    #: The start of the server and the current instant, both by the server's clock.
+    #: `started`: the start of the server. `time`: the instant of the page. Both are by the server's clock.
     started: Amount
     methods: Annotated[list[MethodFigures], msgspec.Meta(max_length=MOST_METHODS)]
     time: Amount = 0.0
@@ -85,7 +85,7 @@ class FiguresPage(msgspec.Struct, frozen=True):
     python: Name = ""
     ready: bool = False
     draining: bool = False
-    #: The health of the whole server, and the levels of some loggers by their names.
+    #: `state`: the health of the whole server. `log_levels`: the levels of some loggers, by name.
     state: Name = ""
     log_levels: Annotated[dict[Name, Name], msgspec.Meta(max_length=8)] = {}
     services: Annotated[list[ServedService], msgspec.Meta(max_length=MOST_SERVICES)] = []

@@ -18,7 +18,7 @@ __all__ = ["OTHER_CALLERS", "WHOLE_PATH", "CountedPage", "FleetServer", "MethodC
 #: The path of figures with all methods.
 WHOLE_PATH: Final = "/figures"
 
-#: The name of callers that no server of the fleet counts.
+#: The name for all callers whose calls no server of the fleet has counted as a caller.
 OTHER_CALLERS: Final = "other callers"
 
 #: The name of all statuses that this version does not know.
@@ -68,17 +68,17 @@ _NOTHING: Final = MethodCounts({}, 0, 0.0, 0, {})
 class CountedPage(NamedTuple):
     """Figures, and the changes since the previous figures."""
 
-    #: The page without its methods; and the counts of all methods that are kept.
+    #: `page`: the page without its methods. `counts`: the counts of all methods that are kept.
     page: FiguresPage
     counts: dict[MethodKey, MethodCounts]
     changes: dict[SeriesKey, Difference]
     is_restarted: bool
-    #: The memory of the page and of the counts.
+    #: `page_bytes`: the memory of the page. `counts_bytes`: the memory of the counts.
     page_bytes: int
     counts_bytes: int
     #: Methods and rows that are not kept because of their memory.
     left_out: int
-    #: Whether the page had all methods, and whether some of the server's methods have no counts.
+    #: `is_whole`: whether the page had all methods. `lacks_methods`: whether some methods of the server have no counts.
     is_whole: bool
     lacks_methods: bool
 
@@ -101,29 +101,29 @@ class FleetServer:
         #: `reading` is held while a page is read. `views`: the views that read a page, or wait for their turn.
         self.reading = asyncio.Lock()
         self.views = 0
-        #: The last figures without their methods, and the counts of the methods.
+        #: `page`: the last figures without their methods. `counts`: the counts of the methods.
         self.page: FiguresPage | None = None
         self.counts: dict[MethodKey, MethodCounts] = {}
-        #: The services with counts of calls that it served, and of calls that it made.
+        #: The services with counted calls: `served` by this server, `called` by it as a client.
         self.served = self.called = frozenset[str]()
         self.endpoints: list[CallerEndpoint] = []
-        #: The memory of the page, of the counts and of the endpoints. `most_bytes` limits their sum. `left_out`: how
-        #: many methods and rows this limit excluded from the last figures.
+        #: The memory of the page, of the counts and of the endpoints; `most_bytes` limits their sum. `left_out`: the
+        #: number of methods and rows that this limit excluded from the last figures.
         self.page_bytes = self.counts_bytes = self.endpoints_bytes = 0
         self.most_bytes = SERVER_BYTES
         self.left_out = 0
         # `_is_cut`: the next figures have to be complete. `_lacks_methods`: a method without counts may have old calls.
         self._is_cut = self._lacks_methods = False
-        #: Instants of the fleet's clock: the last figures and the last poll.
+        #: Instants of the fleet's clock. `read_at`: the last figures. `asked_at`: the last poll.
         self.read_at: float | None = None
         self.asked_at = 0.0
         #: Seconds since 1970 at the last figures.
         self.read_time: float | None = None
-        #: Instants of the fleet's clock: the next poll, the next reading of the endpoints, and the end of frequent
-        #: polls for a view.
+        #: Instants of the fleet's clock. `due`: the next poll. `endpoints_due`: the next reading of the endpoints.
+        #: `shown_until`: the end of the frequent polls for a view.
         self.due = self.endpoints_due = self.shown_until = 0.0
-        #: The reason why the last poll failed; None if it succeeded. The second field is the same for the endpoints,
-        #: which a poll reads rarely.
+        #: `error`: the reason why the last poll failed; None if it succeeded. `endpoints_error`: the same for the last
+        #: reading of the endpoints, which only some polls read.
         self.error: str | None = None
         self.endpoints_error: str | None = None
         self.failures = 0
@@ -183,7 +183,7 @@ class FleetServer:
     def cut(self, most_bytes: int) -> None:
         """Drop all counts, and keep at most this many bytes from the next figures on."""
         self.most_bytes = min(self.most_bytes, most_bytes)
-        # Set this first: a thread that counts meanwhile and sees no counts then sees the cut, too.
+        # Set this before the counts are dropped: a thread that finds no counts must also find that they were cut.
         self._is_cut = True
         self._keep_counts({}, 0)
         self.keep_endpoints(self.endpoints)

@@ -36,7 +36,7 @@ class ItemChanges:
     """The changes after a revision, each once. If a watch of the backend ends, the next watch continues.
 
     Args:
-        after: the revision.
+        after: the revision after which the changes begin.
     """
 
     def __init__(self, backend: StoreBackend, watched: str, after: int) -> None:

@@ -47,7 +47,7 @@ class Contenders:
             yield "fastrpc_leader", (name,), terms
 
 
-# By process id: a forked child does not hold its parent's locks.
+# The contenders by process id, since a forked child does not hold its parent's locks.
 _of_process: dict[int, Contenders] = {}
 
 

@@ -24,8 +24,8 @@ __all__ = ["StoreLease", "boot_time"]
 #: The share of a lease's seconds for which it counts as valid here. The store keeps it for the whole time.
 _VALID_SHARE: Final = 0.9
 
-#: Divisors of a lease's seconds, which give the pause between renewals, the pause before a retry, and the pause between
-#: checks of the clock. These checks find out that the machine was suspended.
+#: Divisors of a lease's seconds. They give the pause between renewals (_RENEWALS), the pause before a retry
+#: (_ATTEMPTS), and the pause between checks of the clock (_LOOKS), which find out that the machine was suspended.
 _RENEWALS: Final = 3
 _ATTEMPTS: Final = 15
 _LOOKS: Final = 30

@@ -1,4 +1,4 @@
-"""Revocations of leases, which the store runs as tasks, so that a cancelled owner leaves no lease behind."""
+"""Revoke leases in tasks of the store, so that no lease remains when its owner is cancelled."""
 
 import asyncio
 import contextvars

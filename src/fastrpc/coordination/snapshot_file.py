@@ -79,7 +79,7 @@ class SnapshotFile:
             return take(file)
 
     def write(self, pieces: Iterable[bytes], number: int) -> bool:
-        """Replace the content, unless the present content has at least this number.
+        """Replace the content, unless the saved content has the same number or a higher one.
 
         Any thread may call it. Return whether this or newer content is saved. Of consecutive failures only the first is
         logged.

@@ -282,7 +282,7 @@ class Store:
         return Mirror(self.backend, prefix, type)
 
     def lease(self, ttl: float) -> StoreLease:
-        """Return a lease for `async with`, which is renewed while the block runs. At its end its items are removed.
+        """Return a lease for `async with`, renewed while the block runs. When the lease ends, its items are removed.
 
         When the lease is lost, the block is cancelled, and LockLostError is raised.
         """

@@ -113,7 +113,7 @@ class SyncStore:
         return SyncMirror(self._life.thread, self._store.mirror(prefix, type))
 
     def lease(self, ttl: float) -> SyncLease:
-        """Return a lease for `with`, which is renewed while the block runs. At its end its items are removed."""
+        """Return a lease for `with`, renewed while the block runs. When the lease ends, its items are removed."""
         return SyncLease(self._life.thread, self._store.lease(ttl))
 
     def lock(self, name: str, *, ttl: float = 15, wait: float | None = None, value: str = "") -> SyncLock:

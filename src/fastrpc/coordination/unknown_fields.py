@@ -60,7 +60,7 @@ def _type_in_model(kind: Any) -> schema.Type:
 
 
 def _unknown(plain: Any, kind: schema.Type, path: str) -> list[str]:
-    """Return the unknown fields of the union member with the fewest; an empty list if no member can have this value."""
+    """Return the fields that the best-fitting union member does not know; [] if no member can have this value."""
     fewest: list[str] = []
     for part in _choices(kind):
         if not _may_be(plain, part):
@@ -123,7 +123,7 @@ def _items_of(row: schema.TupleType | schema.NamedTupleType) -> tuple[schema.Typ
 
 
 def _choices(kind: schema.Type) -> Iterator[schema.Type]:
-    """Yield the members of a union, or the type itself. Except tagged objects and models, at most one fits a value."""
+    """Yield a union's members, or the type itself. Several fit one value only if they are tagged objects or models."""
     if isinstance(kind, schema.Metadata):
         yield from _choices(kind.type)
     elif isinstance(kind, schema.UnionType):

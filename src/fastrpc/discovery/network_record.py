@@ -32,7 +32,7 @@ class NetworkRecord:
         self._registry = registry
         self._service = service
         self._endpoint = endpoint
-        # The host that is registered, and its record.
+        # `_host`: the host that is registered. `_held`: its record.
         self._host: str | None = None
         self._held: HeldRecord | None = None
         # Held while the record is changed.

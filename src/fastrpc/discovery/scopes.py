@@ -28,7 +28,7 @@ __all__ = [
 #: The scopes, nearest first.
 SCOPES: Final = ("process", "host", "lan", "wan")
 
-#: The labels of endpoints: the client sets the scope; the server sets the provider and the server.
+#: The names of labels of endpoints. The client sets SCOPE; the server sets PROVIDER and SERVER.
 SCOPE: Final = "scope"
 PROVIDER: Final = "provider"
 SERVER: Final = "server"

@@ -20,8 +20,9 @@ BLOCK_BYTES = 256 * 1024
 #: Most files whose digests are cached.
 MOST_DIGESTS = 256
 
-#: Seconds within which a file may change again without a change of its time. On Linux the time of files has a
-#: resolution of at most 10 ms, on other systems of a second or two.
+#: Seconds within which a file may change again without a change of its time. FINE_TICK_SECONDS: on Linux the time of
+#: files has a resolution of 10 ms or better. COARSE_TICK_SECONDS: for a time in whole seconds, as on systems with a
+#: resolution of a second or two.
 FINE_TICK_SECONDS = 0.1
 COARSE_TICK_SECONDS = 2.0
 

@@ -8,7 +8,7 @@ __all__ = ["PART_SUFFIX", "is_partial", "parts_of", "quoted"]
 #: The suffix of the names of unfinished files.
 PART_SUFFIX = ".fastrpc-part"
 
-#: The longest name and the longest part of a name, in bytes: Linux's PATH_MAX and NAME_MAX.
+#: The most bytes of a name (LONGEST_NAME) and of a part of a name (LONGEST_PART): Linux's PATH_MAX and NAME_MAX.
 LONGEST_NAME = 4_096
 LONGEST_PART = 255
 

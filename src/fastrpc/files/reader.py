@@ -72,7 +72,7 @@ class FileReader:
             text = f"offset is {offset}, {quoted(self._label)} has {self.size} bytes"
             raise CallError(Status.INVALID_ARGUMENT, text)
         self._position = offset
-        # If the whole file is read, its digest is requested next.
+        # Hash what is read if the whole file is read: callers request its digest next.
         self._hashes_what_it_reads = (
             offset == 0 and self._digests is not None and self._digests.find(self._status) is None
         )

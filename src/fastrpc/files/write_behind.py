@@ -13,7 +13,8 @@ __all__ = ["Piece", "WriteBehind"]
 #: A piece to write: bytes, or a view of a received payload.
 Piece = bytes | memoryview
 
-#: Most bytes and most pieces that wait for the disk. More bytes would not fit into the processor's cache.
+#: The most bytes (HELD_BYTES) and the most pieces (HELD_PIECES) that wait for the disk. More bytes would not fit into
+#: the processor's cache.
 HELD_BYTES = 512 * 1024
 HELD_PIECES = 4_096
 

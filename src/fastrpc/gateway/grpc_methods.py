@@ -23,7 +23,7 @@ __all__ = ["described_by_grpc", "described_method"]
 _SAFE: Final = 1
 _IDEMPOTENT: Final = 2
 
-#: The name of a parameter that is a whole request as JSON, and the name of a parameter that is a stream.
+#: The name of a parameter that is a whole request as JSON (_WHOLE), and of a parameter that is a stream (_STREAM).
 _WHOLE: Final = "value"
 _STREAM: Final = "messages"
 

@@ -1,4 +1,4 @@
-"""A thread for a program's callbacks, in which these may call a channel, wait for it and close it."""
+"""A thread for a program's callbacks, which may call a channel, wait for it and close it."""
 
 import logging
 import threading

@@ -321,7 +321,7 @@ class LoopContext(Context):
         if message is None:
             raise TypeError(f"{self.call.method} wrote None, it must write its messages")
         await _room_in(stream)
-        # The message is encoded only when there is room. If other writers fill the room meanwhile, it waits again.
+        # The message is encoded only when there is room. If other writers use the room first, this writer waits again.
         payloads = deque([stream.encoded(message if self._encode is None else self._encode(message))])
         while payloads:
             stream.send_payloads(payloads)

@@ -77,7 +77,7 @@ def _sockets(host: str, port: int, reuse_port: bool) -> list[socket.socket]:
         else:
             found.append(made)
     if not found and host == "::":
-        # A machine without IPv6.
+        # This machine has no IPv6.
         return _sockets(_ANY_IPV4, port, reuse_port)
     if not found:
         raise failure or OSError(f"{host} has no address")

@@ -90,7 +90,7 @@ class _SubmittedJob(CallJob):
 
 
 async def _submitted(call: ServerCall, executor: Executor, function: Callable[[], Any]) -> Any:
-    """Run a function in an executor. A cancellation before its start withdraws it."""
+    """Run a function in an executor. If this is cancelled before the function starts, the function does not run."""
     future = executor.submit(function)
     job = _SubmittedJob(call, future)
     waiting = asyncio.wrap_future(future)

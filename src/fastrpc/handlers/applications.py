@@ -9,7 +9,7 @@ from fastrpc.rpc.service import is_service
 __all__ = ["FixedPaths", "arguments_of", "is_application", "makes_application"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-#: The scope of a request, and the functions `receive` and `send`.
+#: The number of arguments of an ASGI application: the scope, and the functions `receive` and `send`.
 _ARGUMENTS = 3
 
 

@@ -95,10 +95,10 @@ class Dispatcher:
         # The transports of the addresses at which the server listens.
         self._schemes: set[str] = set()
         tells_gauges(self)
-        # The index for suggestions on unknown names, and the value of `RouteTable.changes` when it was built.
+        # `_names`: the index for suggestions on unknown names. `_indexed`: `RouteTable.changes` when it was built.
         self._names = NameIndex(())
         self._indexed = 0
-        # The method names to list in an error text, and the names of all services.
+        # `_first_names`: the method names to list in an error text. `_services`: the names of all services.
         self._first_names = ""
         self._services: set[str] = set()
         self._waiters: set[asyncio.Future[None]] = set()

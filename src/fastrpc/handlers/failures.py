@@ -203,7 +203,7 @@ def _faults_of(call: ServerCall) -> Faults:
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
     """Return the caller's status for an error of a call made by the handler; None: the error counts as a crash."""
     if isinstance(error, StoreError | BrokerError) and not is_away(error):
-        # For example, the store is closed.
+        # The store or broker failed although it can be reached, for example because the program closed it.
         return None
     if error.status is Status.DEADLINE_EXCEEDED:
         # The inner call may have had a shorter deadline than the caller's call.

@@ -27,7 +27,8 @@ from fastrpc.handlers.thread_pool import ThreadPool
 
 __all__ = ["GeneratorJob"]
 
-#: The most bytes, and the most messages, between a thread and the loop. Above these the thread waits.
+#: The most bytes (_MOST_BYTES) and messages (_MOST_MESSAGES) between a thread and the loop. Above these the thread
+#: waits.
 _MOST_BYTES = 65_536
 _MOST_MESSAGES = 4_096
 

@@ -47,20 +47,20 @@ def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause:
         coroutine.throw(refusal)
     except StopIteration as end:
         return end.value
-    # The coroutine caught the refusal and awaits again.
+    # The coroutine caught `refusal` and awaits again.
     coroutine.close()
     raise refusal
 
 
 def _misses_loop(error: RuntimeError | AttributeError) -> bool:
-    """Return whether the cause of an error is a missing loop, or a class of asyncio that got None for the loop."""
+    """Return whether an error is due to a missing loop: none is running, or an asyncio object has None as its loop."""
     if isinstance(error, AttributeError):
         return error.obj is None and error.name in {"create_future", "create_task", "call_later", "call_at"}
     return error.args == ("no running event loop",)
 
 
 def _path_of_error(error: BaseException) -> str:
-    """Return the functions that an error passed, from the interceptor inwards."""
+    """Return the functions that an error passed through, from the interceptor inwards."""
     frames = []
     place = error.__traceback__
     while place is not None:

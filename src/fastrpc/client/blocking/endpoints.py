@@ -47,15 +47,15 @@ class SyncEndpoints:
         self.on_need: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
         self._changes = 0
-        #: Whether the client is closed. After a fork a pool replaces the parent's pool, and is closed if that was
-        #: closed.
+        #: Whether the client is closed. The pool that replaces the parent's pool after a fork is closed if the parent's
+        #: pool was.
         self.is_closed = False
         #: The threads that wait in the pool or in one of its connections.
         self.reentry = ReentryGuard() if shared is None else shared.reentry
         self._process = process_generation()
 
     def _begin(self) -> None:
-        """Take the endpoints of the target."""
+        """Start with the endpoints that the target itself names."""
         if self.endpoint_set is None:
             self._plan.take_one(self.target.endpoints)
         else:
@@ -96,7 +96,7 @@ class SyncEndpoints:
 
     @property
     def has_news(self) -> bool:
-        """Whether the registry has a list that the pool has not taken, or is not watched yet."""
+        """Whether the registry has a list that the pool has not taken. Also true before the registry is watched."""
         return self._follower is not None and self._follower.has_news
 
     @property
@@ -105,7 +105,7 @@ class SyncEndpoints:
         return self._follower is not None and self._follower.is_open
 
     def record_of(self, endpoint: Endpoint) -> Endpoint:
-        """Return this client's record of an endpoint, whose connections it may share with other services."""
+        """Return this client's record of an endpoint. Clients of other services may use the same connections."""
         subchannel = self._plan.find(endpoint.address)
         return endpoint if subchannel is None else subchannel.endpoint
 
@@ -114,7 +114,7 @@ class SyncEndpoints:
         return self._plan.find(address)
 
     def follow(self) -> None:
-        """Take the latest list of the registry."""
+        """Replace the endpoints by the latest list of the registry, if it is new."""
         follower = self._follower
         if follower is None:
             return
@@ -182,7 +182,7 @@ class SyncEndpoints:
     def _take_left(self) -> None:
         """Make the next call connect to the endpoints that the filters now admit.
 
-        This only replaces the list: a pick may cause the change, and does not hold the lock.
+        This only replaces the list, since a pick may call it without holding the lock.
         """
         if self._plan.take_left():
             self.on_need()

@@ -17,7 +17,7 @@ logger = logging.getLogger("fastrpc.client")
 
 
 class SyncFollower:
-    """The watch that the first call opens, and the list that the pool took last."""
+    """Watches a service for one pool, and stores the list that the pool took last. The first call opens the watch."""
 
     def __init__(self, target: Target, registry: "Registry") -> None:
         self._registry = registry
@@ -26,7 +26,7 @@ class SyncFollower:
         self._service = target.service
         self._watch: Watch | None = None
         self._taken: Snapshot | None = None
-        # The latest list if it has an item that is not an endpoint, and the error that says so.
+        # `_refused`: the latest list, if it has an item that is not an endpoint. `_error`: the error for that item.
         self._refused: Snapshot | None = None
         self._error: ConfigError | None = None
 
@@ -59,14 +59,14 @@ class SyncFollower:
 
     @property
     def has_news(self) -> bool:
-        """Whether a new list waits, or the watch has yet to open."""
+        """Whether the watch has a list that was neither taken nor refused. Also true before the watch is opened."""
         return self._watch is None or self._is_new(self._watch.latest)
 
     def _is_new(self, latest: "Snapshot | None") -> bool:
         return latest is not None and latest is not self._taken and latest is not self._refused
 
     def look(self) -> "Snapshot | None":
-        """Return the latest list if the pool has not taken it; a list with an item that is no endpoint is refused."""
+        """Return the latest list unless the pool has taken it; refuse a list with an item that is not an endpoint."""
         latest = None if self._watch is None else self._watch.latest
         if latest is None or not self._is_new(latest):
             return None

@@ -48,7 +48,7 @@ class SyncHome(Protocol):
 
     @property
     def sessions(self) -> "SharedSessions":
-        """The connections of all its pools in this process."""
+        """The connections that all services share in this process."""
 
     def left(self, pool: "SyncPool") -> None:
         """Forget the client of a pool that closed."""
@@ -57,7 +57,7 @@ class SyncHome(Protocol):
 class SyncPool(SyncEndpoints):
     """All subchannels of a blocking client."""
 
-    #: The client, if it belongs to a `SyncServices`; it exists as long as one of its views. None for other clients.
+    #: The client, if it belongs to a `SyncServices`: a view of it keeps the pool, and so the client, alive. Else None.
     owner: Any = None
 
     def __init__(
@@ -91,7 +91,7 @@ class SyncPool(SyncEndpoints):
         return client_gauges(self.target, self.subchannels, self.config, is_alone=self.shared is None)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
-        """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read the input."""
+        """Return the endpoints with a connection whose SETTINGS arrived. Call `catch_up` first, which reads them."""
         with self.reentry, self._lock():
             subchannels = {each: each.subchannel for each in endpoint_states if each.subchannel is not None}
             for subchannel in subchannels.values():
@@ -105,7 +105,7 @@ class SyncPool(SyncEndpoints):
         return [] if self.is_closed else endpoint_rows(self.target, self.subchannels)
 
     def catch_up(self) -> None:
-        """Read the SETTINGS that arrived while no thread read, if keys need them; not under the pool's lock."""
+        """Read SETTINGS that arrived while no thread read, if the selector places keys. Do not hold the pool's lock."""
         if self.endpoint_set is None or not self.endpoint_set.places_keys:
             return
         with self.reentry:
@@ -207,7 +207,7 @@ class SyncPool(SyncEndpoints):
                 self._announce(claimed, made)
 
     def _choose(self, choice: Any) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
-        """Return a connection to the picked endpoint, else to the next connected one; and the endpoints to dial."""
+        """Return a connection to the endpoint that `choice` picks (None: the next one), and the endpoints to dial."""
         self._check_open()
         if choice is not None:
             return self._choose_placed(choice)
@@ -260,7 +260,7 @@ class SyncPool(SyncEndpoints):
         patience: Patience | None,
         key_ends: float | None,
     ) -> None:
-        """Wait while other threads dial, or until the next dial is due; wait for a key's endpoint until `key_ends`."""
+        """Wait for a change, at most until the next dial is due or `until`; for a key's endpoint until `key_ends`."""
         now = time.monotonic()
         if key_ends is not None:
             limits = [key_ends]
@@ -290,8 +290,8 @@ class SyncPool(SyncEndpoints):
     ) -> tuple[float | None, float | None]:
         """Return the extra time limit of a dial, and the instant from which its failure counts only for this call.
 
-        A dial may be cut off at half of its call's time. This proves nothing about the endpoint, for which other calls
-        with keys may still wait.
+        A dial may be cut off at half of its call's time. Such a failure proves nothing about the endpoint, and other
+        calls with keys may still wait for it.
         """
         spare = seconds_until(key_ends) if connection is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
@@ -334,7 +334,7 @@ class SyncPool(SyncEndpoints):
     def _make(
         self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None
     ) -> BlockingSession:
-        """Return a new connection; use `opened` if it replaces others."""
+        """Return a new connection. If it replaces others, wait until its SETTINGS have arrived."""
         replaces = bool(subchannel.open_connections) and not subchannel.lasting
         made = self.dialer.dial(
             subchannel.endpoint,

@@ -41,11 +41,11 @@ class SyncStreamStarter(Protocol):
         """Return once an attempt is in progress, or raise the error that prevents it."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Make another attempt after a failed one; return whether the server sent metadata or a message for it."""
+        """Make another attempt after a failed one; return whether the server answered it with metadata or a message."""
 
 
 class Interception(Protocol):
-    """The interceptors around a stream, which wait for its end."""
+    """The interceptors around a stream. They are suspended until the stream ends."""
 
     def end(self, error: BaseException | None) -> Any:
         """Let the interceptors continue at the end of the stream; return or raise their outcome."""

@@ -123,7 +123,7 @@ _END = object()
 
 
 class _AtTheEnd:
-    """The result that the innermost interceptor waits for."""
+    """An awaitable on which the innermost interceptor waits for the end of the stream."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         yield _END

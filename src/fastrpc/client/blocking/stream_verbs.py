@@ -116,6 +116,6 @@ class BlockingStreamVerbs:
     def _streams(self) -> Any:
         """Return the maker of this client's streams."""
         state = self._state
-        # The stream waits when it begins.
+        # Do not wait for a connection here: the stream does so when it begins.
         state.use(waits=False)
         return state.runner.streams

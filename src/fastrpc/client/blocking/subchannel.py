@@ -25,7 +25,8 @@ class SyncSubchannel(EndpointPlan):
         self.leave_to_others: Callable[[BlockingSession], bool] = lambda _: False
         #: A function that ends this client's use of the address, which other clients share.
         self.forget: Callable[[], object] = lambda: None
-        # The instant since which all checks found the least used connection crowded, and the instant of the last check.
+        # `_crowded_since`: the instant since which each check found the least used connection crowded.
+        # `_looked_at`: the instant of the last check.
         self._crowded_since = self._looked_at = float("-inf")
 
     @property
@@ -35,12 +36,12 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def may_come(self) -> bool:
-        """Whether a thread is dialling, or will dial after a pause. The caller has found no connection to use."""
+        """Whether a thread is dialling, or will dial after a pause. Only used if there is no usable connection."""
         return self.is_dialing or self.is_awaited
 
     @property
     def is_untried(self) -> bool:
-        """Whether no dial has ended. SETTINGS do not show it: without a loop they are read only at the next wait."""
+        """Whether no dial has ended. SETTINGS do not matter: without a loop they are read only at the next wait."""
         return self.is_new
 
     def refresh(self) -> None:
@@ -96,7 +97,7 @@ class SyncSubchannel(EndpointPlan):
         """Return whether the least used connection has been crowded for long, so that one more may be dialled.
 
         Args:
-            users: the number of threads that use the connection now. Each call of such a crowd checks this.
+            users: the number of threads that use that connection now. While it is crowded, each call checks this.
         """
         self.workers = max(
             (one.engine.peer.workers for one in self.open_connections if one.is_ready), default=1

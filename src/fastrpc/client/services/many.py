@@ -59,7 +59,7 @@ def _forwarding(verb: str, kind: type[Any]) -> Any:
 class ManyServices(_CallVerbs, Generic[C]):
     """The services of a registry, or a view of them with other options."""
 
-    #: The services or the view from which a view was made, and the view's options.
+    #: In a view, `_origin` is the services or the view from which it was made, and `_own_options` are its options.
     _origin: Self | None = None
     _own_options: CallOptions
 

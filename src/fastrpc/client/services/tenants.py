@@ -43,7 +43,7 @@ class _Tenant(Generic[C]):
         return self._totals
 
     def idle_seconds(self, now: float) -> float:
-        """Return the time since the last check that found a call: one in flight, or begun since the previous check."""
+        """Return the time since the last check that found a call in flight, or a call begun since the check before."""
         totals = self.totals.snapshot()
         begun = totals["calls"] + totals["retries"]
         ended = totals["succeeded"] + sum(totals["failed"].values())

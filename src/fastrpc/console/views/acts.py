@@ -14,7 +14,8 @@ from fastrpc.server.admin.acts import LEVELS
 
 __all__ = ["out_buttons", "server_buttons"]
 
-#: The most buttons in a view of many servers, and the most services of a server that have a button each.
+#: MOST_BUTTONS: the most buttons in a view of many servers. MOST_SERVICES: the most services of a server that get a
+#: button each.
 MOST_BUTTONS: Final = 60
 MOST_SERVICES: Final = 20
 

@@ -38,7 +38,8 @@ __all__ = [
     "unit_of",
 ]
 
-#: Rows of a page, and characters of a text. In a table of more than TABLE_BYTES a text has only SHORT_TEXT characters.
+#: The most rows of a page (ROWS) and the most characters of a text (TEXT). In a table of more than TABLE_BYTES a text
+#: has at most SHORT_TEXT characters.
 ROWS: Final = 200
 TEXT: Final = 120
 SHORT_TEXT: Final = 24
@@ -47,10 +48,10 @@ TABLE_BYTES: Final = 60_000
 #: Values of a chart of an hour: the current slot is not over, and up to two slots before it are not settled.
 CHART_POINTS: Final = 357
 
-#: Values of a small chart in a row, and its seconds.
+#: Values of a small chart in a row.
 LINE_POINTS: Final = 20
 
-#: Seconds over which the rates and percentiles in tables are taken.
+#: Seconds over which tables take rates (RATE_SECONDS) and percentiles (PERCENTILE_SECONDS).
 RATE_SECONDS: Final = 60.0
 PERCENTILE_SECONDS: Final = 300.0
 

@@ -78,11 +78,12 @@ class KeyNode:
 
     is_directory: bool = False
 
-    #: The expiration in nanoseconds since 1970, `NEVER`, or None for a permanent node. `seconds_left` is rounded up.
+    #: `expires`: the expiration in nanoseconds since 1970, `NEVER`, or None for a permanent node. `seconds_left`: the
+    #: seconds until then, rounded up.
     expires: int | None = None
     seconds_left: int = 0
 
-    #: The nodes of a listed directory, and their bytes in the answer.
+    #: `nodes`: the nodes of a listed directory. `nodes_size`: their approximate bytes in the answer.
     nodes: Sequence["KeyNode"] = ()
     nodes_size: int = 0
 

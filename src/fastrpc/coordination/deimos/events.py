@@ -12,11 +12,12 @@ from fastrpc.coordination.deimos.answers import DialectError, KeyEvent
 
 __all__ = ["EventLog", "EventWatch"]
 
-#: Most events of the history, and most bytes.
+#: The most events of the history (_EVENTS), and the most bytes of them (_BYTES).
 _EVENTS: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 
-#: Most unsent events of a watch, and most bytes. With more, the watch ends, and its client continues from the history.
+#: The most unsent events of a watch (_BEHIND), and the most bytes of them (_BEHIND_BYTES). With more, the watch ends,
+#: and its client continues from the history.
 _BEHIND: Final = 1_000
 _BEHIND_BYTES: Final = 16 * 1024 * 1024
 

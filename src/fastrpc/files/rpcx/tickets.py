@@ -82,7 +82,7 @@ class Tickets:
         return None if found is None else found[0]
 
     def _take_back(self, asker: str) -> bool:
-        """Drop the oldest ticket of the holder with the most; return False if the caller would then have as many."""
+        """Drop the oldest ticket of the holder with most tickets; return False if one more gave `asker` as many."""
         counts = Counter(ticket.holder for ticket, _ in self._given.values())
         holder, most = counts.most_common(1)[0]
         if counts[asker] + 1 >= most:

@@ -129,7 +129,7 @@ class OwnCredentials:
         return None, int(answer.status), None
 
     def note_refused(self, call: ServerCall, method: str, status: int) -> None:
-        """Log that a call was refused, except for its credential: that is logged already."""
+        """Log a refused call. The refusal of a call's own credential is logged already, so it is skipped."""
         if call.identity is not None or not call.metadata.get("authorization"):
             step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
             # The log is for the operator: the caller gets the same text in either case.

@@ -21,7 +21,7 @@ from fastrpc.user_code import contained
 
 __all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
 
-#: The most verdicts that are kept, and the most seconds for which each is kept.
+#: MOST_VERDICTS: the most verdicts that are kept. VERDICT_SECONDS: the most seconds for which each is kept.
 MOST_VERDICTS: Final = 10_000
 VERDICT_SECONDS: Final = 60.0
 
