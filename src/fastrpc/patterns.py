@@ -65,7 +65,7 @@ class WordPattern:
 
     __slots__ = ("has_rest", "text", "words")
 
-    #: The plural of the named things, for errors; and the separator between two words.
+    #: `_things`: the plural of the named things, for errors. `_separator`: the separator between two words.
     _things: ClassVar[str]
     _separator: ClassVar[str]
 

@@ -10,7 +10,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["HINTS", "Place", "checked_place", "coordinates_of"]
 
-#: The limits of coordinates, in degrees.
+#: The limits of latitudes and longitudes, in degrees.
 _LATITUDE: Final = 90.0
 _LONGITUDE: Final = 180.0
 

@@ -18,7 +18,7 @@ __all__ = ["frozen_class", "named_value_class", "value_class"]
 
 _Kind = TypeVar("_Kind")
 
-#: The methods that every class gets, and the methods that classes compared by their fields get.
+#: _GIVEN: the methods that every class gets. _COMPARING: the methods that classes compared by their fields get.
 _GIVEN = frozenset({"__init__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"})
 _COMPARING = frozenset({"__eq__", "__hash__"})
 

@@ -57,7 +57,7 @@ class WatchedFile(Generic[T]):
         self._clock = clock
         self._wall_clock = wall_clock
         self._seen = self._taken = _print_of(self.path)
-        # The unusable file that was logged, and the last state of a file whose content is unusable.
+        # `_warned`: the unusable file that was logged. `_useless`: the last state of a file whose content is unusable.
         self._warned: object = self
         self._useless: object = self
         self.value = self._made()

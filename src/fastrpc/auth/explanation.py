@@ -17,7 +17,7 @@ __all__ = ["Explanation", "RuleEffect", "explained"]
 class RuleEffect:
     """The decision of one rule that concerns a caller, for one method."""
 
-    #: The number of the rule, from 1 on, and the pattern in it that matches the caller.
+    #: `rule`: the number of the rule, from 1 on. `who`: the pattern in it that matches the caller.
     rule: int
     who: str
     effect: Literal["allows", "denies", "names other methods"]

@@ -22,16 +22,17 @@ from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["KeySet", "KeysAwayError", "parsed_keys"]
 
-#: The longest answer in bytes, and the seconds in which all of it has to arrive.
+#: MOST_BYTES: the longest answer. FETCH_SECONDS: the seconds in which all of it has to arrive.
 MOST_BYTES: Final = 1024 * 1024
 FETCH_SECONDS: Final = 5.0
 
-#: Seconds after which keys are fetched again, and seconds for which they are kept while the endpoint cannot be reached.
+#: RENEW_SECONDS: seconds after which keys are fetched again. KEEP_SECONDS: seconds for which they are kept while the
+#: endpoint cannot be reached.
 RENEW_SECONDS: Final = 300.0
 KEEP_SECONDS: Final = 24 * 3600.0
 
-#: Limits of fetches for unknown keys, since any caller can name one: the seconds that must have passed since the last
-#: fetch, and the most fetches a minute.
+#: Limits of fetches for unknown keys, because any caller can name one. UNKNOWN_SECONDS: the least seconds since the
+#: last fetch. UNKNOWN_LOOKS: the most fetches a minute.
 UNKNOWN_SECONDS: Final = 5.0
 UNKNOWN_LOOKS: Final = 4
 _MINUTE: Final = 60.0
@@ -42,7 +43,8 @@ RETRY_SECONDS: Final = 5.0
 #: Most keys of a set.
 MOST_KEYS: Final = 100
 
-#: Smallest RSA key in bits (NIST SP 800-131A), and the largest: verification time grows with the square of the size.
+#: RSA_BITS: the smallest RSA key in bits (NIST SP 800-131A). MOST_RSA_BITS: the largest; the time of a verification
+#: grows with the square of the size.
 RSA_BITS: Final = 2048
 MOST_RSA_BITS: Final = 8192
 

@@ -57,7 +57,7 @@ logger = logging.getLogger("fastrpc.audit")
 class Route:
     """A method, as `authorize` sees it."""
 
-    #: The name of the service, and the name of the method in it.
+    #: `service`: the name of the service. `method`: the name of the method in it.
     service: str
     method: str
     #: "unary", "client_stream", "server_stream" or "both_ways".
@@ -83,7 +83,8 @@ class Decision:
     """The decision of a policy about one caller and one method."""
 
     is_allowed: bool
-    #: The number of the deciding rule, from 1 on, and its pattern; None: no rule allows the call.
+    #: `rule`: the number of the deciding rule, from 1 on; `pattern`: its pattern. Both are None if no rule allows the
+    #: call.
     rule: int | None = None
     pattern: str | None = None
     #: Whether an allowing rule lets the caller use priority 2.
@@ -97,13 +98,14 @@ class Rule:
     who: tuple[NamePattern, ...]
     allow: tuple[MethodPattern, ...] = ()
     deny: tuple[MethodPattern, ...] = ()
-    #: Services that the callers may register at an embedded registry, and read there.
+    #: Services that the callers may register at an embedded registry (`register`), and that they may read there
+    #: (`read`).
     register: tuple[MethodPattern, ...] = ()
     read: tuple[MethodPattern, ...] = ()
-    #: Keys of a store that the callers may read, and keys that they may write and read.
+    #: Keys of a store that the callers may read (`read_keys`), and keys that they may write and read (`write_keys`).
     read_keys: tuple[KeyPattern, ...] = ()
     write_keys: tuple[KeyPattern, ...] = ()
-    #: Topics of a broker to which the callers may publish, and to which they may subscribe.
+    #: Topics of a broker to which the callers may publish (`publish`), and to which they may subscribe (`subscribe`).
     publish: tuple[TopicPattern, ...] = ()
     subscribe: tuple[TopicPattern, ...] = ()
     #: Groups of a broker that the callers may join and manage.

@@ -9,7 +9,7 @@ from fastrpc.value_class import value_class
 
 __all__ = ["BEARER", "CERTIFICATE", "Answer", "Authenticator", "Presented", "Refusal", "Verdict"]
 
-#: The schemes of credentials: a token, or only a TLS certificate.
+#: The schemes of credentials: a token (BEARER), or only a TLS certificate (CERTIFICATE).
 BEARER = "bearer"
 CERTIFICATE = "certificate"
 

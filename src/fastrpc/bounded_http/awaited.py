@@ -16,7 +16,7 @@ __all__ = ["Remaining", "begin_get"]
 #: at a time.
 MOST_PIECES: Final = 16
 
-#: The longest response, and the longest head, that the loop receives.
+#: The longest response that the loop receives (MOST_BYTES), and the longest head (MOST_HEAD_BYTES).
 MOST_BYTES: Final = 65_536
 MOST_HEAD_BYTES: Final = 4_096
 

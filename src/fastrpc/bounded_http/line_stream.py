@@ -57,11 +57,11 @@ class LineStream:
         self._idle_seconds = idle_seconds
         self._bytes_per_second = bytes_per_second
         self._lines: deque[bytes] = deque()
-        # The beginning of the next line, and the instant of its first byte.
+        # `_begun`: the beginning of the next line. `_begun_at`: the instant of its first byte.
         self._begun = bytearray()
         self._begun_at = 0.0
         self._heard_at = time.monotonic()
-        # The bytes that may be received now, as computed at the last check.
+        # `_allowed`: the bytes that may be received now, as computed at the last check.
         self._allowed = float(most_bytes)
         self._counted = source.received
         self._is_over = False

@@ -26,7 +26,8 @@ from fastrpc.workers.plan import ExitCode
 
 __all__ = ["asked", "details", "list_registry", "listed", "split", "values_of"]
 
-#: The health of an endpoint that does not answer, lacks the health service, or requires a token for it.
+#: The health of an endpoint that does not answer (UNREACHABLE), lacks the health service (UNKNOWN), or requires a token
+#: for it (UNAUTHENTICATED).
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
 UNAUTHENTICATED = "UNAUTHENTICATED"

@@ -39,8 +39,8 @@ __all__ = ["ConnectionPool", "Home"]
 #: The number of subchannels above which visiting all of them takes noticeable time.
 MANY_LINKS = 64
 
-#: With more than MANY_LINKS subchannels a pause follows each announcement of a change: this multiple of the duration of
-#: the announcement, at most LONGEST_PAUSE seconds.
+#: With more than MANY_LINKS subchannels a pause follows each announcement of a change: TELLING_SHARE times the duration
+#: of the announcement, at most LONGEST_PAUSE seconds.
 TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 

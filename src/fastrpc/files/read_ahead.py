@@ -25,7 +25,8 @@ __all__ = ["Pieces", "ReadAhead"]
 #: of the same connection.
 PIECES_AHEAD = 2
 
-#: Most pieces that one job reads. After TURN_SECONDS it starts no further piece, so that other jobs get a turn.
+#: PIECES_AT_ONCE: the most pieces that one job reads. After TURN_SECONDS it starts no further piece, so that other jobs
+#: get a turn.
 PIECES_AT_ONCE = 8
 TURN_SECONDS = 0.02
 

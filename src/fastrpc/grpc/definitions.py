@@ -22,7 +22,7 @@ class GeneratedMethod(NamedTuple):
     """One method of a generated service."""
 
     kind: Kind
-    #: The classes of its messages; Any for an unknown class.
+    #: `request`, `response`: the classes of the messages; Any for an unknown class.
     request: Any = Any
     response: Any = Any
     #: The functions that encode and decode its messages on this side; None for the functions of the classes.

@@ -11,7 +11,7 @@ __all__ = ["MisplacedClients"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds between two warnings about one peer, and the most peers that are remembered meanwhile.
+#: _SECONDS: seconds between two warnings about one peer. _MOST_PEERS: the most peers that are remembered for this.
 _SECONDS: Final = 60.0
 _MOST_PEERS: Final = 1_000
 

@@ -123,12 +123,13 @@ class _Queue:
     def __init__(self, patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
         self._lines: dict[ServedConnection, _Line] = {}
-        # The first waiting payload of each line, except of lines whose connection is full.
+        # `_order`: the first waiting payload of each line, except of lines whose connection is full (`_full`).
         self._order: list[tuple[_Key, _Line]] = []
         self._full: set[_Line] = set()
         # The started jobs.
         self._begun: list[tuple[_Key, _Job]] = []
-        # The job of the current turn (None between two turns), its remaining steps, and the number of turns so far.
+        # `_current`: the job of the current turn, None between two turns. `_steps_left`: its remaining steps. `_turns`:
+        # the number of turns so far.
         self._current: _Job | None = None
         self._steps_left = 0
         self._turns = 0

@@ -22,7 +22,8 @@ P = TypeVar("P")
 class Grant(Generic[P]):
     """One right at a service, such as reading keys."""
 
-    #: The words for the right and for its kind of names in refusals: "may not write 'a'", "may write no key".
+    #: The words for the right (`verb`) and for its kind of names (`noun`) in refusals: "may not write 'a'", "may write
+    #: no key".
     verb: str
     noun: str
 

@@ -40,7 +40,8 @@ from fastrpc.workers.plan import Plan
 
 __all__ = ["ASGIApplication", "asgi"]
 
-#: Settings of ServerConfig and HTTP that concern the connections of a server, so an application refuses them.
+#: Settings that concern the connections of a server, so an application refuses them: of ServerConfig (_OF_CONNECTIONS),
+#: and of HTTP (_OF_HTTP).
 _OF_CONNECTIONS: Final = ("tls", "proxy_protocol", "admin_address", "spin_microseconds", "keepalive")
 _OF_HTTP: Final = ("http2", "mount_authenticated", "mounts", "root_path", "trusted_proxies")
 

@@ -12,7 +12,8 @@ from fastrpc.hosting.application_transport import ExchangeTransport, Surrounding
 
 __all__ = ["FIELDS_OF_BODY", "answer_request", "opened_transport", "request_head"]
 
-#: Fields about the ASGI server's connection, and fields that ASGI replaces by events.
+#: _OF_CONNECTION: fields about the ASGI server's connection. The other two also have fields that ASGI replaces by
+#: events.
 _OF_CONNECTION: Final = frozenset(b"connection keep-alive te trailer transfer-encoding upgrade".split())
 _OF_CHUNKS: Final = _OF_CONNECTION | {b"content-length"}
 FIELDS_OF_BODY: Final = _OF_CHUNKS | {b"expect"}

@@ -19,7 +19,8 @@ __all__ = ["taken_over"]
 #: Most levels of nested applications that are searched.
 _DEEPEST: Final = 16
 
-#: A parameter in the path of a route: its name, and its kind if that is not text.
+#: _PARAMETER: a parameter in the path of a route: its name, and its kind if that is not text. _KINDS: the form of the
+#: other kinds.
 _PARAMETER: Final = re.compile(r"\{[^{}:]*(?::(?P<kind>[a-z]+))?\}")
 _KINDS: Final = {"int": "[0-9]+", "float": r"[0-9]+(\.[0-9]+)?", "uuid": "[0-9a-fA-F-]+"}
 

@@ -112,7 +112,7 @@ class ToolCall(NamedTuple):
 
     tool: Tool
     arguments: bytes
-    #: The id of the request, and its revision.
+    #: `id`: the id of the request. `revision`: the revision of the protocol that it states.
     id: int | float | str
     revision: str
 

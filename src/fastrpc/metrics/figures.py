@@ -26,11 +26,12 @@ Figures: TypeAlias = dict[str, Any]
 
 Values: TypeAlias = dict[str, Any]
 
-#: The fields that identify a method's row. The other values of a row are numbers.
+#: LABELS: the fields that identify a method's row. NUMBERS: the other values of a row.
 LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
-#: Figures of a whole process: counts by reason, and the waiting times of calls on the side of servers and of clients.
+#: Figures of a whole process. REASONS: counts by reason. WAITS: the waiting times of calls on the side of servers and
+#: of clients.
 REASONS = ("refused", "client_refused", "retries", "dropped_metadata", *COUNTS)
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 

@@ -26,7 +26,7 @@ STORE = "fastrpc.store"
 #: The number of buckets per doubling in the core's histogram.
 PARTS = 4
 
-#: The first and the last finite bound shown; each bound between them is double the previous one.
+#: The lowest and the highest finite bound that are shown; each bound between them is double the previous one.
 LOWEST_SECONDS = 0.000_5
 HIGHEST_SECONDS = 16.384
 

@@ -84,7 +84,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self.is_fed = messages is not None
         #: Done when the first attempt has started or failed; None before the stream is started.
         self._begun: asyncio.Future[None] | None = None
-        # All tasks that make attempts or send messages, and the task that makes the attempts.
+        # `_tasks`: all tasks that make attempts or send messages. `_attempting`: the task that makes the attempts.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attempting: asyncio.Task[None] | None = None
         # The task of the interceptors, if there are any.

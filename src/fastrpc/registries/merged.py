@@ -316,10 +316,11 @@ class MergedUnion:
         self._view = view
         self._watches = watches
         self._clock = clock
-        # The last snapshot of each member, and the endpoints in it by address.
+        # `_found`: the last snapshot of each member. `_lists`: the endpoints in it by address.
         self._found: list[Snapshot | None] = [None] * len(watches)
         self._lists: list[dict[str, Endpoint]] = [{} for _ in watches]
-        # The endpoints of each member when it was last settled, and the time at which it ceased to be settled.
+        # `_settled`: the endpoints of each member when it was last settled. `_away_since`: the time at which the member
+        # ceased to be settled.
         self._settled: list[dict[str, Endpoint]] = [{} for _ in watches]
         self._away_since = [float("inf")] * len(watches)
         # The time at which a settled member removed an address. The entry is deleted if any list has the address again.

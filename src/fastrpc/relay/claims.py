@@ -87,10 +87,11 @@ class Claim:
         #: Set when the stream of the claim has tickets to send, or has to end.
         self.changed = asyncio.Event()
         self._claims = claims
-        #: The data connections that are ready, the oldest first, and the callers that wait for a connection.
+        #: `spares`: the data connections that are ready, the oldest first. `callers`: the callers that wait for a
+        #: connection.
         self.spares: deque[Spare] = deque()
         self.callers = WaitingCallers()
-        # The instants at which outstanding tickets expire, in order of time; and the unsent tickets.
+        # `_due`: the instants at which outstanding tickets expire, in order of time. `_unsent`: the unsent tickets.
         self._due: OrderedDict[bytes, float] = OrderedDict()
         self._unsent: dict[bytes, ClaimTicket] = {}
 

@@ -32,11 +32,12 @@ class RelayLimits:
 
     #: The most pairs of connections; each pair needs two descriptors.
     pairs: int = 4_000
-    #: The most pairs of one name, and of one caller: an IPv4 address, or the /64 of an IPv6 address.
+    #: The most pairs of one name (`pairs_of_name`), and of one caller (`pairs_of_caller`): an IPv4 address, or the /64
+    #: of an IPv6 address.
     pairs_of_name: int = 1_000
     pairs_of_caller: int = 100
-    #: The most openings, in total and of one caller. Above its own limit a caller loses its oldest opening; above the
-    #: total limit, the caller with most openings loses one.
+    #: The most openings in total (`openings`), and of one caller (`openings_of_caller`). Above its own limit a caller
+    #: loses its oldest opening; above the total limit, the caller with most openings loses one.
     openings: int = 256
     openings_of_caller: int = 100
     #: The most connections of one caller in a second that named no target, or were refused. Beyond this number all
@@ -59,7 +60,7 @@ class _Joined:
         self.name = name
         self.caller = caller
         self.counted = (0, 0)
-        #: The bytes at the last check, and the instant at which their number last grew.
+        #: `seen`: the bytes at the last check. `active_at`: the instant at which their number last grew.
         self.seen = (0, 0)
         self.active_at = now
 

@@ -17,7 +17,8 @@ __all__ = ["MOST_HELLO_BYTES", "HelloReader"]
 #: Bytes of a ClientHello with its records. A browser's has 2 KiB, keys of post-quantum exchanges included.
 MOST_HELLO_BYTES: Final = 16_384
 
-# RFC 8446 5.1 and 4: the type of the records of a handshake, their header, the type of a ClientHello, its header.
+# RFC 8446, sections 5.1 and 4: the type of records of a handshake (_HANDSHAKE), the bytes of their header
+# (_RECORD_HEADER), the type of a ClientHello (_CLIENT_HELLO), the bytes of its header (_MESSAGE_HEADER).
 _HANDSHAKE: Final = 22
 _RECORD_HEADER: Final = 5
 _CLIENT_HELLO: Final = 1

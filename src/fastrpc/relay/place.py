@@ -34,7 +34,7 @@ class RelayPlace:
                     f"{without_options(address)}: its options have a further {mark}",
                     hint=f"join them by &, and write {escape} for one in a path",
                 )
-        #: The name to claim, the relay, and the address for clients.
+        #: `name`: the name to claim. `relay`: the address of the relay. `address`: the address for clients.
         self.name = path.removeprefix("/")
         self.relay = Address("tls", host=address.host, port=address.port)
         self.address = Address("relay", host=address.host, port=address.port, path=path)

@@ -100,7 +100,7 @@ class SplicedEnd(asyncio.BufferedProtocol):
         self.transport = transport
         self._descriptor: int = transport.get_extra_info("socket").fileno()
         self.other: Self
-        #: The bytes so far, and whether the peer sends no more.
+        #: `received`: the bytes so far. `has_ended`: whether the peer sends no more.
         self.received = 0
         self.has_ended = False
 

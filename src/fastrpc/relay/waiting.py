@@ -52,7 +52,7 @@ class WaitingCallers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: dict[WaitingCaller, None] = {}
-        # The calls of the last seconds, the oldest first, and their number by address.
+        # `_calls`: the calls of the last seconds, the oldest first. `_calls_of`: their number by address.
         self._calls: deque[tuple[float, bytes]] = deque()
         self._calls_of: Counter[bytes] = Counter()
 

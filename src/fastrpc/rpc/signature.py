@@ -51,7 +51,7 @@ NO_DEFAULT: Final[Any] = inspect.Parameter.empty
 #: The most characters of a default that a shown signature contains.
 LONGEST_DEFAULT: Final = 40
 
-#: Names of a first parameter that may have any annotation, and the prefix of further such names.
+#: _SELF: names of a first parameter that may have any annotation. _SELF_PREFIXES: prefixes of further such names.
 _SELF: Final = frozenset({"this", "cls"})
 _SELF_PREFIXES: Final = ("self", "_")
 
@@ -97,7 +97,7 @@ class HandlerSignature(NamedTuple):
     scope: Scope
     #: The parameters that are sent as arguments, in order, without the stream.
     parameters: tuple[Parameter, ...]
-    #: The parameter for the caller's stream, and its position among all parameters.
+    #: `stream`: the parameter for the caller's stream. `stream_position`: its position among all parameters.
     stream: Parameter | None
     stream_position: int
     result: Any

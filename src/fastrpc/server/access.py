@@ -48,7 +48,8 @@ class ServerAccess:
         self._authentication: Authentication | None = None
         self._gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # The names of all methods and of the public methods, against which a changed policy is checked.
+        # The names of all methods (`_methods`) and of the public methods (`_public`), against which a changed policy is
+        # checked.
         self._methods: tuple[str, ...] = ()
         self._public: frozenset[str] = frozenset()
         # The version of the policy that was checked last.

@@ -22,7 +22,7 @@ __all__ = ["Listening", "WantedAddress"]
 class WantedAddress(NamedTuple):
     """A checked address at which the server is to listen."""
 
-    #: The given address, and the real address, which differs for an inherited socket.
+    #: `named`: the given address. `real`: the real address, which differs for an inherited socket.
     named: Address
     real: Address
     advertise: "Advertise"

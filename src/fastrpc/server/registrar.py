@@ -64,7 +64,8 @@ class Registrar:
         self._owned: list[Registry] = [self._registry] if is_opened(registry) else []
         # The address whose scopes the registry covers, and the registry.
         self._scopes: tuple[Address, ScopedRegistry] | None = None
-        # The configured records, and the records to register: the configured records with the override applied.
+        # `_configured`: the configured records. `_wanted`: the records to register, which are the configured records
+        # with the override applied.
         self._configured: Mapping[Record, Endpoint] = {}
         self._wanted: Mapping[Record, Endpoint] = {}
         self._override = CONFIGURED

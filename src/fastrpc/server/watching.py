@@ -37,7 +37,7 @@ _MOUNT: Final = "_mount."
 class Ended(NamedTuple):
     """The end of a request, or of a call."""
 
-    #: Method and target of a request, or protocol and method of a call. Peers choose these texts.
+    #: The method and target of a request, or the protocol and method of a call. Peers choose these texts.
     what: str
     status: str
     is_error: bool

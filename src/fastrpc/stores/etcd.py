@@ -57,7 +57,8 @@ PROOF_SECONDS = 15.0
 #: Seconds that a change may take to appear in the watch.
 UNDER_WAY_SECONDS: Final = 0.5
 
-#: The first version with this API, and the versions whose members may diverge when they are killed.
+#: _FIRST_VERSION: the first version with this API. _DIVERGING_VERSIONS: the versions whose members may diverge when
+#: they are killed.
 _FIRST_VERSION: Final = (3, 4, 0)
 _DIVERGING_VERSIONS: Final = ((3, 5, 0), (3, 5, 1), (3, 5, 2))
 

@@ -74,7 +74,8 @@ class FaultyTransport:
         self.cut_after = cut_after
         self.refuse = refuse
         self.drop_after = drop_after
-        #: The numbers of connections that were made, that were reset, and that became silent.
+        #: The numbers of connections that were made (`connections`), that were reset (`cuts`), and that became silent
+        #: (`drops`).
         self.connections = 0
         self.cuts = 0
         self.drops = 0

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["ALPN", "H2_ALPN", "HTTP_AGREED", "HTTP_ALPN"]
 
-#: The names of the native protocol, of HTTP/1.1 and of HTTP/2 in ALPN (RFC 7301).
+#: The names in ALPN (RFC 7301) of the native protocol (ALPN), of HTTP/1.1 (HTTP_ALPN) and of HTTP/2 (H2_ALPN).
 ALPN: Final = "fastrpc/1"
 HTTP_ALPN: Final = "http/1.1"
 H2_ALPN: Final = "h2"

@@ -16,12 +16,14 @@ __all__ = ["TwinContext", "check_full", "offered_session"]
 # SSL_SESSION_CACHE_MAX_SIZE_DEFAULT of openssl/ssl.h: with more, OpenSSL forgets the oldest.
 CACHED_SESSIONS = 20_480
 
-# RFC 8446 5.1 and 4: the content type and the header of a record, the type of a ClientHello.
+# RFC 8446, sections 5.1 and 4: the content type of a record (_HANDSHAKE), the bytes of its header (_RECORD_HEADER), the
+# type of a ClientHello (_CLIENT_HELLO).
 _HANDSHAKE = 22
 _RECORD_HEADER = 5
 _CLIENT_HELLO = 1
 
-# Type, length, version and random number of a ClientHello; the length of its session id follows (RFC 5246 7.4.1.2).
+# _BEFORE_ID: bytes of the type, length, version and random number of a ClientHello, before the length of its session id
+# (RFC 5246, section 7.4.1.2). _LONGEST_ID: the most bytes of a session id.
 _BEFORE_ID = 38
 _LONGEST_ID = 32
 

@@ -15,8 +15,8 @@ from fastrpc.transports.sockets import close_all
 
 __all__ = ["Failure", "Places", "Race", "next_delay"]
 
-#: Seconds before the next address is tried, and the lowest value of this delay for hosts with many addresses. Source:
-#: RFC 8305, sections 5 and 8, "Connection Attempt Delay".
+#: NEXT_SECONDS: seconds before the next address is tried. LEAST_SECONDS: the lowest value of this delay, for hosts with
+#: many addresses. Source: RFC 8305, sections 5 and 8, "Connection Attempt Delay".
 NEXT_SECONDS = 0.25
 LEAST_SECONDS = 0.01
 

@@ -88,7 +88,7 @@ class Mistake(NamedTuple):
     place: str
     #: The text of the validation.
     reason: str
-    #: The expected form and the actual type. It never contains a part of the value, which may be secret.
+    #: `expected`: the expected form. `got`: the actual type. Neither contains a part of the value, which may be secret.
     expected: str
     got: str
 
@@ -119,7 +119,7 @@ class PayloadType(NamedTuple):
     fields: Callable[[Any], list[ModelField]] | None = None
     #: Returns the keys that a self-validating class accepts; None if its payload is the payload of its only field.
     keys: Callable[[Any], ModelKeys | None] | None = None
-    #: Whether values are arrays, and whether they may contain arrays.
+    #: `is_array`: whether values are arrays. `may_hold_arrays`: whether they may contain arrays.
     is_array: bool = False
     may_hold_arrays: bool = False
     #: Whether hashes of values are seeded, so that no sender can predict them.

@@ -93,7 +93,8 @@ class Plan:
     interceptors: tuple[Interceptor, ...] = ()
     authenticate: Any = None
     authorize: Any = None
-    #: From the command line: interceptors around the program's interceptors, and sources opened before the program's.
+    #: From the command line. `outermost`: interceptors around the program's interceptors. `foremost`: sources opened
+    #: before the program's.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
     #: From the command line: returns a context manager that is entered after the server of a process has started, and
@@ -115,7 +116,7 @@ class Plan:
     #: Whether to use the registry of an App. Workers leave it to the announcer, and a development server registers
     #: nothing.
     registers: bool = True
-    #: Opened by each process. Not shown, because it may name a file of secrets.
+    #: `store`, `broker`: opened by each process. They are not shown, because they may name a file of secrets.
     store: str | None = field(default=None, repr=False)
     broker: str | None = field(default=None, repr=False)
     #: The advertised addresses, in the order of the addresses other than `any://`. If empty, the bound addresses are
@@ -132,8 +133,8 @@ class Plan:
     worker_timeout: float | None = 60.0
     #: With several workers, the number of calls (± 10 %) after which a worker is replaced; None: never.
     max_calls: int | None = None
-    #: The control socket through which another program can take over from this program, and whether this program takes
-    #: over through it.
+    #: `control`: the control socket through which another program can take over from this program. `takeover`: whether
+    #: this program takes over through it.
     control: Address | None = None
     takeover: bool = False
     #: From the command line: sentences about settings that were not given but derived from others.

@@ -58,9 +58,9 @@ class Rolling:
         self._systemd = systemd
         self._timeouts = timeouts
         self._roll: _Roll | None = None
-        # The number of requests so far, and the number when the last roll began. A flag is not enough: a signal may set
-        # it between any two instructions, so that a roll would replace only half of the workers, or a request would be
-        # lost.
+        # `_asked`: the number of requests so far. `_taken_up`: the number when the last roll began. A flag is not
+        # enough: a signal may set it between any two instructions, so that a roll would replace only half of the
+        # workers, or a request would be lost.
         self._asked = 0
         self._taken_up = 0
 

@@ -23,7 +23,8 @@ logger = logging.getLogger("fastrpc.server")
 #: because the supervisor serves no calls.
 MOST_AT_ONCE = 32
 
-#: Seconds between the start of a worker and the first move of connections to it, and between further moves.
+#: FIRST_MOVE_SECONDS: seconds between the start of a worker and the first move of connections to it. MOVE_SECONDS:
+#: seconds between further moves.
 FIRST_MOVE_SECONDS = 0.2
 MOVE_SECONDS = 0.5
 
@@ -80,7 +81,8 @@ class Spread:
         #: The instant of the next move, if the numbers of connections differ too much between workers.
         self.move_at: float | None = None
         self._moves_left = 0
-        # Failed attempts to accept since the last log record about such failures, and the time of that record.
+        # `_failures`: failed attempts to accept since the last log record about such failures. `_told_at`: the time of
+        # that record.
         self._failures = 0
         self._told_at = -math.inf
 

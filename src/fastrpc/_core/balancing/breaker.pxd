@@ -16,7 +16,8 @@ cdef class RetryBudget:
         readonly double per_second
         object _clock
 
-        # Calls and retries of the last slots; slot number n is at n % BUDGET_SLOTS. The sums cover all slots.
+        # `_calls`, `_retries`: calls and retries of the last slots; slot number n is at n % BUDGET_SLOTS. `_call_sum`,
+        # `_retry_sum`: the sums over these slots. `_slot`: the number of the present slot.
         int64_t[BUDGET_SLOTS] _calls
         int64_t[BUDGET_SLOTS] _retries
         int64_t _call_sum
@@ -40,7 +41,7 @@ cdef enum:
 @cython.final
 cdef class EndpointBreaker:
     cdef:
-        # The settings. 0 in one of the first two disables its rule.
+        # The settings. 0 in `_consecutive` or `_fault_rate` disables its rule.
         int64_t _consecutive
         double _fault_rate
         int64_t _minimum_calls
@@ -54,8 +55,8 @@ cdef class EndpointBreaker:
         int64_t generation
         int64_t first_generation
 
-        # While closed: consecutive faults; calls and faults of the last slots (slot number n is at n % BREAKER_SLOTS),
-        # and the sums over these slots.
+        # While closed. `_row`: consecutive faults. `_calls`, `_faults`: calls and faults of the last slots; slot number
+        # n is at n % BREAKER_SLOTS. `_call_sum`, `_fault_sum`: the sums over these slots.
         int64_t _row
         int64_t[BREAKER_SLOTS] _calls
         int64_t[BREAKER_SLOTS] _faults
@@ -63,7 +64,7 @@ cdef class EndpointBreaker:
         int64_t _fault_sum
         uint64_t _slot
 
-        # While open: the instant at which this state ends, and the number of consecutive openings.
+        # While open. `_until_ns`: the instant at which this state ends. `_times`: the number of consecutive openings.
         uint64_t _until_ns
         int _times
 

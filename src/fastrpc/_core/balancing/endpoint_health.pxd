@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t, uint64_t
 @cython.final
 cdef class EndpointHealth:
     cdef:
-        # Since the last comparison: conclusive attempts, the faults among them, and the total seconds of attempts
-        # without a fault.
+        # Since the last comparison. `attempts`: conclusive attempts. `faults`: the faults among them. `good_seconds`:
+        # the total time of attempts without a fault.
         readonly int64_t attempts
         readonly int64_t faults
         readonly double good_seconds
@@ -20,14 +20,15 @@ cdef class EndpointHealth:
         # Faults in a row.
         readonly int64_t faults_in_row
 
-        # Whether the endpoint is ejected, until when, and how often in a row; the instant of its last admission.
+        # `is_ejected`: whether the endpoint is ejected, until `until_ns`. `times`: the number of consecutive ejections.
+        # `in_since_ns`: the instant of the last admission.
         readonly bint is_ejected
         uint64_t until_ns
         int64_t times
         uint64_t in_since_ns
 
-        # Whether the probes mark the endpoint as down; failed probes in a row, and passed probes in a row while it is
-        # down.
+        # `is_down`: whether the probes mark the endpoint as down. `failed_probes`: consecutive failed probes.
+        # `passed_probes`: consecutive passed probes while it is down.
         readonly bint is_down
         readonly int64_t failed_probes
         readonly int64_t passed_probes
@@ -54,7 +55,8 @@ cdef class EndpointHealth:
 @cython.final
 cdef class MethodTime:
     cdef:
-        # The moving average of attempt times, and the number of attempts in it, at most METHOD_ATTEMPTS.
+        # `seconds`: the moving average of attempt times. `attempts`: the number of attempts in it, at most
+        # METHOD_ATTEMPTS.
         double seconds
         int64_t attempts
 
@@ -72,7 +74,8 @@ cdef class OutlierDetector:
         uint64_t _ejection_ns
         uint64_t _longest_ns
 
-        # Method -> MethodTime. The method of the last attempt and its MethodTime are kept to save a look-up.
+        # `_methods`: method -> MethodTime. `_method`, `_method_time`: the last entry that was used, kept to save a
+        # look-up.
         dict _methods
         str _method
         MethodTime _method_time

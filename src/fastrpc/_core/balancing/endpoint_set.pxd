@@ -11,7 +11,8 @@ from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 @cython.final
 cdef class Pick:
     cdef:
-        # The endpoint of the attempt, its method, the breaker's ticket (0: no breaker), the instant of its start.
+        # `endpoint_state`: the endpoint of the attempt. `_method`: its method. `_ticket`: the ticket of the breaker, 0
+        # without a breaker. `_started_ns`: the instant at which the attempt started.
         readonly EndpointState endpoint_state
         str _method
         int64_t _ticket
@@ -42,8 +43,8 @@ cdef class EndpointSet:
         # Whether the selector makes its own keys for calls without one.
         bint _makes_keys
 
-        # Address -> EndpointState of all endpoints in the registry's last list, in its order; replaced, never changed.
-        # The number of changes of that list and of the connections' states.
+        # `_known`: address -> EndpointState of all endpoints in the registry's last list, in its order. It is replaced,
+        # never changed. `_changes`: the number of changes of that list and of the states of connections.
         dict _known
         uint64_t _changes
 

@@ -49,7 +49,8 @@ cdef class HashRing:
         uint32_t* _starts
         int _shift
 
-        # Points for each unit of weight; how often this number was halved to limit the total.
+        # `points_per_weight`: points for each unit of weight. `_halvings`: how often this number was halved to limit
+        # the total.
         readonly uint32_t points_per_weight
         int _halvings
 

@@ -6,7 +6,8 @@ from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 
 cdef class KeySelector(BaseSelector):
     cdef:
-        # The endpoints of the last update and their records, and the endpoints that filters leave while all are sound.
+        # `_given`, `_records`: the endpoints of the last update, and their records. `_usual`: the endpoints that the
+        # filters admit while all endpoints are sound.
         list _given
         list _records
         list _usual
@@ -40,12 +41,12 @@ cdef class JumpHashSelector(KeySelector):
 
 cdef class DoubleJumpSelector(JumpHashSelector):
     cdef:
-        # Names. A removal leaves None in the loose array and its index in _holes; in the compact array the last name
-        # moves into the gap.
+        # Names of endpoints. `_loose`: a removal leaves None, whose index is in `_holes`. `_compact`: a removal moves
+        # the last name into the gap.
         list _loose
         list _compact
         list _holes
 
-        # The loose and the compact array, as indices of endpoints; -1 for a hole.
+        # The arrays `_loose` and `_compact` as indices of endpoints; -1 for a hole.
         list _loose_indices
         list _compact_indices

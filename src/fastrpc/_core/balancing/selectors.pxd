@@ -63,7 +63,8 @@ cdef class BaseSelector:
         list endpoint_states
         uint32_t size
 
-        # id(endpoint) and address -> EndpointState, which holds the endpoint, so the id stays unique.
+        # id(endpoint) -> EndpointState, and address -> EndpointState. An EndpointState holds its endpoint, so the id
+        # stays unique.
         dict _by_id
         dict _by_name
 
@@ -161,7 +162,8 @@ cdef class UserSelector(BaseSelector):
         readonly object selector
         object _on_failure
 
-        # The number of updates of the endpoints, and whether an update runs now: other threads may pick meanwhile.
+        # `_updates`: the number of updates of the endpoints. `_is_updating`: whether an update runs now, during which
+        # other threads may pick.
         uint64_t _updates
         bint _is_updating
 

@@ -32,7 +32,8 @@ cdef class BindingTable:
         readonly uint32_t size
         readonly uint32_t most
 
-        # The first binding of each bucket. The hash is seeded, so that callers cannot choose keys that share a bucket.
+        # `_buckets`: the first binding of each bucket. `_seed`: the seed of the hash, so that callers cannot choose
+        # keys that share a bucket.
         uint32_t* _buckets
         uint32_t _mask
         uint64_t _seed

@@ -11,11 +11,12 @@ cdef struct Known:
 
 cdef class NameIndex:
     cdef:
-        # The names in the order of their lower-case forms, and these forms. The entries of _known borrow from both.
+        # `_names`: the names in the order of their lower-case forms. `_folded`: these forms. The entries of `_known`
+        # borrow from both.
         list _names
         list _folded
 
-        # An entry for each name, and room for its distance from the searched name.
+        # `_known`: an entry for each name. `_distances`: memory for the distance of each name from the searched name.
         Known* _known
         uint8_t* _distances
         Py_ssize_t _count

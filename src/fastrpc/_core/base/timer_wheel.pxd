@@ -39,7 +39,7 @@ cdef class Timed:
 @cython.final
 cdef class TimerWheel:
     cdef:
-        # Circular lists, each with its head here; list i is not empty exactly when bit i of _occupied is set.
+        # `_heads`: the heads of circular lists. `_occupied`: bit i is set exactly if list i is not empty.
         Timer[LISTS] _heads
         uint64_t[WORDS] _occupied
 

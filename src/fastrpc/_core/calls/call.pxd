@@ -42,7 +42,8 @@ cdef Call current_scope()
 
 cdef class Draining:
     cdef:
-        # The asyncio.Event to wait for, and the coroutine that waits for it: made when this object is first awaited.
+        # Both are made when this object is first awaited. `_event`: the asyncio.Event to wait for. `_waiting`: the
+        # coroutine that waits for it.
         object _event
         object _waiting
 
@@ -74,12 +75,12 @@ cdef class MethodRoute:
 
         # Client only. The protocol of the connections whose calls this route counts.
         readonly str protocol
-        # The routes of the same method for other protocols, by the protocol's name, and the function that makes them.
-        # None and None: all connections have this protocol.
+        # `_forms`: the routes of the same method for other protocols, by the name of the protocol. `_make_form`: the
+        # function that makes them. Both are None if all connections have this protocol.
         dict _forms
         object _make_form
 
-        # Server only. The accepted hashes of parameter names.
+        # These fields are set only at the server. `names`: the accepted hashes of parameter names.
         readonly ParameterNames names
         readonly object handler
         int style
@@ -99,11 +100,11 @@ cdef class MethodRoute:
 
 cdef class RouteTable:
     cdef:
-        # Open addressing over _names by a hash of the name; slots hold index + 1.
+        # A hash table over `_names` with open addressing. `_slots`: index + 1 of each entry, 0 for a free slot.
         uint32_t* _slots
         uint32_t _mask
 
-        # Every name as bytes, including aliases, and the route of each name at the same place.
+        # `_names`: every name as bytes, including aliases. `_routes`: the route of each name, at the same index.
         list _names
         list _routes
 
@@ -121,8 +122,8 @@ cdef class RouteTable:
 
 cdef class Incoming:
     cdef:
-        # The head of the first piece, and the parts of it that must outlive the receive buffer: method or text, and
-        # metadata.
+        # `head`: the head of the first piece. `text`, `metadata`: the parts of it that must outlive the receive buffer;
+        # `text` is the method or the error text.
         Frame head
         bytes text
         bytes metadata
@@ -140,15 +141,16 @@ cdef class Incoming:
 
 cdef class StreamWindow:
     cdef:
-        # Bytes that may still arrive, the initial size of the window, and its growth with the credit not yet sent.
+        # `left`: bytes that may still arrive. `first_size`: the initial size of the window. `growth`: its growth, with
+        # the credit that was not sent yet.
         int64_t left
         int64_t first_size
         Growth growth
 
         # Messages that the application has not read.
         Py_ssize_t waiting
-        # For the oldest of these messages, or for the message being received: bytes reserved in the stream pool, and
-        # bytes granted beyond the window.
+        # For the oldest of these messages, or for the message being received. `reserved`: bytes reserved in the stream
+        # pool. `granted`: bytes granted beyond the window.
         int64_t reserved
         int64_t granted
 
@@ -161,7 +163,7 @@ cdef class Call(Timed):
         # NO_DEADLINE.
         uint64_t deadline_ns
 
-        # Fields of the wire. An outgoing call has the id 0 until its first frame is written.
+        # Fields of frames. `id` is 0 for an outgoing call until its first frame is written.
         readonly uint64_t id
         uint8_t state
         uint8_t flags
@@ -173,8 +175,9 @@ cdef class Call(Timed):
         uint8_t is_local
         uint8_t is_listed
 
-        # For own calls: whether the call holds one of the slots that the peer announced; whether it only probes the server's
-        # health: calls of the engine itself keep no connection open and wake none.
+        # For outgoing calls. `has_slot`: whether the call holds one of the slots that the peer announced. `is_probe`:
+        # whether the call only probes the server's health; calls of the engine itself keep no connection open and wake
+        # none.
         uint8_t has_slot
         uint8_t is_probe
 
@@ -194,8 +197,8 @@ cdef class Call(Timed):
         # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
 
-        # Bytes of stream messages that may still be sent, and the window for received messages. The window is None if
-        # the call has no stream, or is outgoing and its REQUEST is not written yet.
+        # `send_left`: bytes of stream messages that may still be sent. `window`: the window for received messages; None
+        # without a stream, and for an outgoing call until its REQUEST is written.
         int64_t send_left
         StreamWindow window
 
@@ -238,13 +241,13 @@ cdef class Call(Timed):
         # (call_log).
         bytes request_entry
 
-        # The encoded metadata sent with our REQUEST or RESPONSE, and the encoded metadata of the peer's RESPONSE or
-        # REQUEST.
+        # `sent_metadata`: the encoded metadata of this side's REQUEST or RESPONSE. `received_metadata`: the encoded
+        # metadata of the peer's RESPONSE or REQUEST.
         bytes sent_metadata
         bytes received_metadata
 
-        # The outcome, for the interceptors around the call; None before the end. An outgoing call with a status has
-        # ended.
+        # The outcome, for the interceptors around the call; both are None before the end. An outgoing call with an
+        # `outcome_status` has ended.
         object outcome_status
         object outcome_error
         # For `invocation`: whether the call itself returned None; whether an interceptor dropped the result of `proceed`.

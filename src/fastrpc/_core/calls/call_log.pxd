@@ -51,7 +51,7 @@ cdef str request_id_of_call(Call call)
 
 cdef class AccessRecords:
     cdef:
-        # The logger of the records, their level, and the source file that they state.
+        # `logger`: the logger of the records. `level`: their level. `source`: the source file that they state.
         object logger
         object level
         str source

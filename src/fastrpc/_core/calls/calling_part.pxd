@@ -20,7 +20,8 @@ cdef class CallingPart:
         # The longest message that this side sends.
         uint64_t most_bytes
 
-        # The connection's protocol, and whether the payload of a call is one value instead of an array of arguments.
+        # `protocol`: the protocol of the connection. `takes_values`: whether the payload of a call is one value instead
+        # of an array of arguments.
         readonly str protocol
         readonly bint takes_values
 

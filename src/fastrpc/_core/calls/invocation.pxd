@@ -11,7 +11,7 @@ cdef PyObject* start_handler(object handler, object given) noexcept
 
 cdef class Chain:
     cdef:
-        # The interceptors, outermost first, and the innermost function: call -> coroutine.
+        # `interceptors`: the interceptors, outermost first. `innermost`: the innermost function: call -> coroutine.
         tuple interceptors
         object innermost
 
@@ -41,7 +41,8 @@ cdef class RestOfChain:
 
 cdef class Proceeding:
     cdef:
-        # The chain, its call, and the running inner coroutine, which is None before its start and after its end.
+        # `origin`: the chain. `call`: its call. `inner`: the running inner coroutine; None before its start and after
+        # its end.
         RestOfChain origin
         object call
         object inner

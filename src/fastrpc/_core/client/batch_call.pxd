@@ -16,11 +16,13 @@ cdef class BatchMember(ClientCall):
 
 cdef class BatchCall:
     cdef:
-        # The arguments of each call; whether errors are returned among the results.
+        # `argument_tuples`: the arguments of each call. `returns_errors`: whether errors are returned among the
+        # results.
         list argument_tuples
         readonly bint returns_errors
 
-        # The calls in progress on a connection, None before and after them; the number of missing answers.
+        # `members`: the calls in progress on a connection; None before and after them. `missing`: the number of missing
+        # answers.
         list members
         Py_ssize_t missing
 

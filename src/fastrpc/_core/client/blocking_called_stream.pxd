@@ -9,7 +9,8 @@ cdef class BlockingCalledStream(ClientStream):
         # Whether the attempt has ended; set under the session's guard.
         readonly bint attempt_ended
 
-        # The waits of threads: for a message or the end, and for room to send. One thread may wait for both.
+        # The waits of threads. `_reader_wait`: for a message or the end. `_sender_wait`: for room to send. One thread
+        # may wait for both.
         Wait _reader_wait
         Wait _sender_wait
 

@@ -21,7 +21,7 @@ cdef class BlockingSession:
         BlockingEvents events
         readonly object endpoint
 
-        # Whether a close waits until the peer has read the last frames, and for how long at most.
+        # `lingers`: whether a close waits until the peer has read the last frames. `linger_ns`: the longest wait.
         bint lingers
         uint64_t linger_ns
 

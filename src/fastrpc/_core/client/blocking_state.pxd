@@ -13,7 +13,8 @@ cdef class BlockingState(ViewState):
         public object remake
         unsigned long renewing
 
-        # Whether the next call checks if it would block an event loop; whether the warning was logged.
+        # `looks_for_loop`: whether the next call checks if it would block an event loop. `has_warned`: whether the
+        # warning was logged.
         bint looks_for_loop
         bint has_warned
 

@@ -30,8 +30,8 @@ cdef class BlockingStream(ByteStream):
         Engine engine
         StreamEvents events
 
-        # The input and output, and the peer's address for logs. The stream is closed when the connection has ended and no
-        # thread is in a system call on it.
+        # `io`: the input and output. `system_calls`: the number of threads in a system call on it; the stream is closed
+        # when the connection has ended and this number is 0. `endpoint`: the peer's address for logs.
         BlockingIO io
         Py_ssize_t system_calls
         object endpoint

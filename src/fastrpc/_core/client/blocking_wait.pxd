@@ -27,7 +27,8 @@ cdef Wait new_wait(Py_ssize_t missing, uint64_t deadline_ns)
 
 
 cdef struct Stay:
-    # The guard of the client that the thread waits in, borrowed: the waiting code keeps it alive. The enclosing stay.
+    # `owner`: the guard of the client in which the thread waits, borrowed: the waiting code keeps it alive. `outer`:
+    # the enclosing Stay on the stack of this thread, or NULL.
     void* owner
     Stay* outer
     # Whether it was allocated by `with`; others are on the stack of the waiting code.

@@ -41,8 +41,8 @@ cdef class ViewState:
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
-        # The codecs and compressors by their numbers in answers; the size above which payloads are compressed if a view asks
-        # for it.
+        # `numbers`: the codecs and compressors by their numbers in answers. `compress_above`: the size above which
+        # payloads are compressed if a view asks for it.
         public WireNumbers numbers
         public Py_ssize_t compress_above
 
@@ -110,7 +110,7 @@ cdef class CallerView:
         # Whether a user set an attribute on this view.
         bint was_written
 
-        # The hash key is kept apart from the options, so that a view for each call's key copies no options.
+        # `hash_key` is not one of the options, so that a view with another key for each call copies no options.
         ViewOptions options
         readonly object hash_key
 

@@ -38,7 +38,8 @@ cdef class Streaming:
 
 cdef class ClientCall(Call):
     cdef:
-        # The meaning of the answer's codec and compressor; set when the call starts.
+        # `numbers`: the meaning of the codec and compressor numbers of the answer, set when the call starts.
+        # `message_limit`: the most bytes of a message.
         WireNumbers numbers
         uint64_t message_limit
 
@@ -55,8 +56,8 @@ cdef class ClientCall(Call):
         # Truth values of a byte each, as in Call.
         uint8_t is_settled
 
-        # Whether the call was counted as started and not yet as ended. An answer is counted once it is decoded; an
-        # answer that is never read counts as OK.
+        # `is_counted`: whether the call was counted as started and not yet as ended. An answer is counted once it is
+        # decoded; an answer that is never read counts as OK.
         uint8_t is_counted
         uint8_t is_inside_retry
 
@@ -73,23 +74,25 @@ cdef class ClientCall(Call):
         # Called with the number and endpoint of each attempt; or None.
         public object _on_attempt
 
-        # For an attempt: the instant at which its call began; 0 if the call is its own attempt.
+        # `began_ns`: for an attempt the instant at which its call began; 0 if the call is its own attempt.
         uint64_t began_ns
         uint64_t ended_ns
 
-        # The caller and the endpoint of the call, or of its last attempt.
+        # Facts about the call or its last attempt. `options`, `hash_key`: the view of the caller. `session`: the
+        # connection to the endpoint.
         ViewOptions options
         readonly object hash_key
         Engine session
 
-        # The arguments, without the stream of the caller. If they are compressed in slices: the encoded ones
-        # (EncodedRequest), and after that, in a unary attempt, the attempt that sends them (AwaitedCall).
+        # `args`, `kwargs`: the arguments, without the stream of the caller. `prepared`: if they are compressed in
+        # slices, the encoded arguments (EncodedRequest), and after that, in a unary attempt, the attempt that sends
+        # them (AwaitedCall).
         tuple args
         dict kwargs
         object prepared
 
-        # Until the outcome is reported to the endpoint set: that set, the endpoint it picked, and the ticket of its
-        # breaker.
+        # Until the outcome is reported. `endpoint_set`: the set that gets the report. `endpoint_state`: the endpoint
+        # that it picked. `ticket`: the ticket of the endpoint's breaker.
         EndpointSet endpoint_set
         EndpointState endpoint_state
         int64_t ticket

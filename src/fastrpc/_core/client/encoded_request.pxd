@@ -7,11 +7,12 @@ from fastrpc._core.calls.call cimport MethodRoute
 @cython.final
 cdef class EncodedRequest:
     cdef:
-        # The route of the call, the hash of the names of its arguments, the encoded arguments.
+        # `route`: the route of the call. `names`: the hash of the names of its arguments. `payload`: the encoded
+        # arguments.
         MethodRoute route
         uint64_t names
         bytes payload
-        # Whether the compression has ended; whether it made the payload smaller.
+        # `is_packed`: whether the compression has ended. `is_smaller`: whether it made the payload smaller.
         bint is_packed
         bint is_smaller
 

@@ -70,13 +70,14 @@ cdef struct FieldSpan:
 @cython.final
 cdef class RequestLimits:
     cdef:
-        # Seconds for a head, between two requests, and between two pieces of a body or of an answer.
+        # The most seconds: for a head (`header_seconds`), between two requests (`idle_seconds`), between two pieces of
+        # a body or of an answer (`body_idle_seconds`).
         readonly double header_seconds
         readonly double idle_seconds
         readonly double body_idle_seconds
 
-        # The most fields of a head, their most bytes, and the most bytes of the target. The first two apply to
-        # trailers, too.
+        # The most fields of a head (`headers`), the most bytes of these fields (`header_bytes`), and of the target
+        # (`target_bytes`). The first two apply to trailers, too.
         readonly Py_ssize_t headers
         readonly Py_ssize_t header_bytes
         readonly Py_ssize_t target_bytes
@@ -87,7 +88,8 @@ cdef class RequestHead:
         # The version of HTTP, such as "1.1".
         readonly str version
 
-        # The bytes of the method, the target and the noted fields. The method comes first.
+        # `_text`: the bytes of the method, the target and the noted fields. The method comes first, with `_method_size`
+        # bytes.
         bytes _text
         int _method_size
         int verb
@@ -110,7 +112,8 @@ cdef class RequestHead:
         # The length of the body, -1 if it is not stated.
         readonly int64_t content_length
 
-        # The protocol of the tunnel that an extended CONNECT asks for (RFC 8441); None for any other request.
+        # `protocol`: the protocol of the tunnel that an extended CONNECT asks for (RFC 8441); None for any other
+        # request.
         readonly bytes protocol
         readonly bint expects_continue
 

@@ -33,7 +33,8 @@ cdef class GrpcAnswer:
         AnswerHead head
         bytes text
 
-        # The reader of messages, None while each message arrives in one piece; the message of a unary call, or None.
+        # `reader`: the reader of messages; None while each message arrives in one piece. `message`: the message of a
+        # unary call, or None.
         MessageReader reader
         bytes message
         bint is_compressed

@@ -19,7 +19,7 @@ cdef class AskingConnection(AnsweredConnection):
         # The part of the engine that makes the calls. It has the limits of the server.
         CallingPart calling
 
-        # The rules by which the connection ages and ends; the heads of requests.
+        # `life`: the rules by which the connection ages and ends. `heads`: the heads of requests.
         ClientLife life
         RequestHeads heads
 

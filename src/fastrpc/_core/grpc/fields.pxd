@@ -33,11 +33,13 @@ cdef class MessageReader:
         # The most bytes of a message.
         public Py_ssize_t limit
 
-        # The received bytes of the current prefix; at PREFIX_BYTES the message itself is being received.
+        # `_prefix`: the received bytes of the current prefix, `_prefix_size` in number. At PREFIX_BYTES the message
+        # itself is being received.
         uint8_t[PREFIX_BYTES] _prefix
         int _prefix_size
 
-        # The partly received message, None before its first byte; the size and the flag of the last prefix.
+        # `assembly`: the partly received message, None before its first byte. `total`, `is_compressed`: the size and
+        # the flag in the last prefix.
         readonly Assembly assembly
         readonly Py_ssize_t total
         readonly bint is_compressed

@@ -21,7 +21,8 @@ cdef class GrpcHead:
         # The HTTP status for a request that is not a gRPC call, 0 for a gRPC call. `fault` is its text.
         readonly int http_status
 
-        # The gRPC status of a refused call, 0 if the head has no fault; the error text for either status.
+        # `status`: the gRPC status of a refused call, 0 if the head has no fault. `fault`: the error text for this
+        # status or for the HTTP status.
         readonly int status
         readonly str fault
 
@@ -104,7 +105,8 @@ cdef class GrpcCall(ServerCall):
         # The fault of the request (RequestFault).
         uint8_t fault
 
-        # For an incomplete request or stream message: when it began, when its last bytes arrived, and its counted bytes.
+        # For an incomplete request or stream message. `began_ns`: the instant at which it began. `heard_ns`: the
+        # instant at which its last bytes arrived. `counted`: its counted bytes.
         uint64_t began_ns
         uint64_t heard_ns
         Py_ssize_t counted

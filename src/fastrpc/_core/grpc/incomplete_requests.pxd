@@ -13,8 +13,8 @@ from fastrpc._core.server.link cimport LinkedConnection
 @cython.final
 cdef class IncompleteRequests:
     cdef:
-        # The gate, the HTTP/2 connection, and the object that represents it for the gate (None before a link holds the
-        # wire).
+        # `gate`: the gate. `http2`: the HTTP/2 connection. `connection`: the object that represents it for the gate;
+        # None before a link holds the wire.
         Gate gate
         Http2Connection http2
         LinkedConnection connection

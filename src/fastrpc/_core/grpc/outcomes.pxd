@@ -22,7 +22,8 @@ cpdef list failure_fields(Failure failure, list sent)
 @cython.final
 cdef class GrpcOutcomes(Flow):
     cdef:
-        # The connection of the wire; the object that represents it for the gate, None before a link holds the wire.
+        # `http2`: the HTTP/2 connection of the wire. `connection`: the object that represents it for the gate; None
+        # before a link holds the wire.
         Http2Connection http2
         LinkedConnection connection
 
@@ -35,7 +36,7 @@ cdef class GrpcOutcomes(Flow):
         # gRPC's error texts and compressors.
         GrpcDialect dialect
 
-        # The fields of every head, and of the trailers of every success, as HPACK templates.
+        # HPACK templates. `head_fields`: the fields of every head. `success_fields`: the trailers of every success.
         HeaderTemplate head_fields
         HeaderTemplate success_fields
 

@@ -31,8 +31,9 @@ cdef class MountedRequest:
         # Whether the client is gone, or the time of the request is over.
         readonly bint is_gone
 
-        # The head of the response, which is sent with the first part of the body: the status (0 before
-        # http.response.start) and the fields. The stated Content-Length (-1: none), and how much of it is left.
+        # The head of the response, which is sent with the first part of the body: `_status` (0 before
+        # http.response.start) and `_lines`, its fields. `_length`: the stated Content-Length (-1: none). `_left`: the
+        # bytes of it that are still to come.
         int _status
         bytes _lines
         int64_t _length

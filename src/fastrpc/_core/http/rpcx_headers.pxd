@@ -24,7 +24,8 @@ cdef class RpcxHeaders:
         uint8_t codec
         bint is_one_way
 
-        # Whether these are the fields of Phobos; whether the request is a heartbeat of Phobos.
+        # `is_phobos`: whether these are the fields of Phobos. `is_heartbeat`: whether the request is a heartbeat of
+        # Phobos.
         bint is_phobos
         bint is_heartbeat
 

@@ -19,8 +19,9 @@ cdef class HttpMethod:
         readonly bint is_safe
         readonly bint is_protobuf
 
-        # The marshals of the method's calls by HTTP, made on first use. The functions return: a marshal by codec; the
-        # arguments in a query as JSON; the mistakes in arguments.
+        # `_json`, `_msgpack`: the marshals of the method's calls by HTTP, made on first use. The functions return a
+        # marshal by codec (`_marshal_of`), the arguments in a query as JSON (`arguments_of`), and the mistakes in
+        # arguments (`_mistakes_in`).
         Marshal _json
         Marshal _msgpack
         object _marshal_of
@@ -40,7 +41,8 @@ cdef class HttpService:
         readonly Gate gate
         readonly RequestLimits limits
 
-        # Whether methods may be called by their paths, by WebSocket, and through the header gateways of rpcx and Phobos.
+        # Whether methods may be called by their paths (`serves_methods`), by WebSocket (`offers_sockets`), and through
+        # the header gateways of rpcx (`serves_rpcx`) and Phobos (`serves_phobos`).
         bint serves_methods
         bint offers_sockets
         bint serves_rpcx

@@ -45,7 +45,8 @@ cdef class SocketEnd(BareAnswering):
         uint64_t pinged_ns
         # The instant of the last ping to a peer whose input is held back.
         uint64_t probed_ns
-        # When an incomplete message began, when more of it must have arrived, and its bytes so far.
+        # `message_began_ns`: the instant at which an incomplete message began. `message_due_ns`: the instant by which
+        # more of it must arrive. `message_bytes`: its bytes so far.
         uint64_t message_began_ns
         uint64_t message_due_ns
         Py_ssize_t message_bytes

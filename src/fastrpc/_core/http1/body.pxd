@@ -34,7 +34,8 @@ cdef class BodyReader:
         int64_t limit
         int64_t total
 
-        # The limits of a head, which hold for trailers, too; the number of trailers so far, and their bytes.
+        # `limits`: the limits of a head, which also apply to trailers. `trailers`, `trailer_bytes`: the number of
+        # trailers so far, and their bytes.
         RequestLimits limits
         Py_ssize_t trailers
         Py_ssize_t trailer_bytes

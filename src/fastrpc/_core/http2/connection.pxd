@@ -49,7 +49,8 @@ cdef class Http2Connection:
         # Whether the tasks of streams with room must run before further pieces of long messages are written.
         bint _streams_have_turn
 
-        # Whether the connection has ended; if this side ended it, the code of our GOAWAY (before that -1) and its text.
+        # `is_closed`: whether the connection has ended. `closed_code`, `closed_text`: the code and the text of this
+        # side's GOAWAY if this side ended the connection; before that -1.
         readonly bint is_closed
         readonly int closed_code
         readonly str closed_text

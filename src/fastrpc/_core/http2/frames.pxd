@@ -217,8 +217,9 @@ cdef struct Http2Frame:
     int flags
     uint32_t stream
 
-    # DATA: a part of the content. HEADERS: the whole block. SETTINGS, PING: the payload. GOAWAY: the debug data. The
-    # pointer is into the parsed bytes, or into the parser, where it is valid until the next frame is parsed.
+    # `data`, `size`: of DATA a part of the content, of HEADERS the whole block, of SETTINGS and PING the payload, of
+    # GOAWAY the debug data. `data` points into the parsed bytes, or into the parser, where it is valid until the next
+    # frame is parsed.
     const char* data
     Py_ssize_t size
 
@@ -245,7 +246,7 @@ cdef class Http2Parser:
         # Our SETTINGS_MAX_FRAME_SIZE.
         public Py_ssize_t frame_limit
 
-        # Whether the preface, and whether the first SETTINGS are still to come.
+        # Whether the preface (`_awaits_preface`) and the first SETTINGS (`_awaits_settings`) have not arrived yet.
         bint _awaits_preface
         bint _awaits_settings
 
@@ -256,8 +257,8 @@ cdef class Http2Parser:
         uint32_t _data_stream
         bint _data_ends_stream
 
-        # A partly received header block: its bytes so far, its stream (0: there is no such block), the number of its
-        # CONTINUATION frames, its HEADERS.
+        # A partly received header block. `_block`: its bytes so far. `_block_stream`: its stream, 0 if there is no such
+        # block. `_continuations`: the number of its CONTINUATION frames. `_block_frame`: its HEADERS.
         WriteBuffer _block
         uint32_t _block_stream
         int _continuations

@@ -98,7 +98,7 @@ cdef class DynamicTable:
         Py_ssize_t _inserted
         readonly Py_ssize_t count
 
-        # The bytes of all fields, and their limit: size <= capacity.
+        # `size`: the bytes of all fields. `capacity`: the limit of `size`.
         readonly Py_ssize_t size
         readonly Py_ssize_t capacity
 
@@ -173,7 +173,8 @@ cdef class HeaderBlock:
         readonly bint has_blanks
         bint is_of_grpc
 
-        # The result of the last check, which is kept as blocks recur: the kind (CheckedAs) and the broken rule.
+        # The result of the last check, which is kept because blocks recur. `_checked_as`: the kind of check
+        # (CheckedAs). `_checked_rule`: the broken rule.
         int _checked_as
         int _checked_rule
 
@@ -186,7 +187,8 @@ cdef class HeaderBlock:
         readonly Py_ssize_t size
         readonly bint is_too_large
 
-        # The encoded bytes of a kept block (None: it is not kept), and the generation of the table that they refer to.
+        # `raw`: the encoded bytes of a kept block; None if it is not kept. `generation`: the generation of the table to
+        # which these bytes refer.
         bytes raw
         uint64_t generation
 

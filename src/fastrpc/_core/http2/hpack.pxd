@@ -15,8 +15,8 @@ cdef class HpackDecoder:
     cdef:
         readonly DynamicTable table
 
-        # The limit for the size of the table, as acknowledged by the peer; whether the limit became lower, so that the
-        # peer's next block has to begin with a table size update.
+        # `table_limit`: the limit for the size of the table, as acknowledged by the peer. `_needs_update`: whether this
+        # limit became lower, so that the peer's next block has to begin with a table size update.
         readonly Py_ssize_t table_limit
         bint _needs_update
 
@@ -36,7 +36,7 @@ cdef class HpackDecoder:
         # The bytes of the fields of all blocks that are kept here, and of their notes.
         readonly Py_ssize_t known_bytes
 
-        # While a block is decoded: pointers to its next byte and its end, in the bytes of the caller.
+        # While a block is decoded: pointers to its next byte (`_at`) and its end (`_end`), in the bytes of the caller.
         const uint8_t* _at
         const uint8_t* _end
         # The last long string that was decoded.
@@ -108,7 +108,8 @@ cdef class HpackEncoder:
         list _blocks
         uint64_t[KNOWN_TEMPLATES] _generations
 
-        # Whether the next block begins with table size updates; the lowest size since the last block.
+        # `_has_update`: whether the next block begins with table size updates. `_lowest`: the lowest size since the
+        # last block.
         bint _has_update
         Py_ssize_t _lowest
 

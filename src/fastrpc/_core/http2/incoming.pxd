@@ -122,8 +122,8 @@ cdef class Http2Incoming:
         Http2Control control
         WriteBuffer out
 
-        # For an incomplete frame or header block: when it began (0: no such frame), its received bytes, and how many of
-        # them are consumed.
+        # For an incomplete frame or header block. `began_ns`: the instant at which it began, 0 without one.
+        # `came`: its received bytes. `consumed`: the consumed bytes among them.
         uint64_t began_ns
         Py_ssize_t came
         Py_ssize_t consumed

@@ -19,7 +19,8 @@ cdef class PageTurns:
         # with exchanges; an exchange whose stream is over does not use the connection.
         PyObject* holder
 
-        # The limits of heads; the time limit for the next piece of a body, and for a client that reads nothing.
+        # `limits`: the limits of heads. `patience_ns`: the time limit for the next piece of a body, and for a client
+        # that reads nothing.
         RequestLimits limits
         uint64_t patience_ns
         # The interval of checks for changes that no event reports, such as bytes that a client reads.

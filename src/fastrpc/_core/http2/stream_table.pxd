@@ -8,8 +8,8 @@ from fastrpc._core.wire.window cimport Window
 
 
 cdef struct StreamWindows:
-    # The windows relative to the first windows of all streams, so that SETTINGS change all windows without a loop:
-    # WINDOW_UPDATE raises them, DATA lowers them. The windows themselves may be negative.
+    # The send and receive windows, relative to the initial windows of all streams, so that SETTINGS change all windows
+    # without a loop: WINDOW_UPDATE raises them, DATA lowers them. The windows themselves may be negative.
     int64_t sending
     int64_t receiving
     # The bytes left up to the limit before the last credit, 0 or less once they are used up. The peer may not have read
@@ -40,7 +40,8 @@ cdef class FlowControl:
         # The waiting streams whose messages are unary answers, which are always read soon.
         dict waiting_answers
 
-        # The first windows of streams: by the peer's settings; by our acknowledged settings.
+        # The initial windows of streams: for sending by the peer's settings, for receiving by this side's acknowledged
+        # settings.
         readonly int64_t first_sending
         readonly int64_t first_receiving
 
@@ -115,11 +116,12 @@ cdef class Http2Stream:
     cdef:
         readonly uint32_t id
 
-        # Which sides have ended. The stream is half-closed if one has, closed if both have.
+        # Which sides have ended the stream. It is half-closed after one side, and closed after both.
         readonly bint is_ended_by_peer
         readonly bint is_ended_by_us
 
-        # Whether the head of the peer's message arrived, so that the next block is trailers. Whether it is a gRPC head.
+        # `has_head`: whether the head of the peer's message arrived, so that the next block is trailers. `is_of_grpc`:
+        # whether it is a gRPC head.
         readonly bint has_head
         bint is_of_grpc
 
@@ -142,7 +144,7 @@ cdef class Http2Stream:
         # Written bytes of messages that had to wait.
         int64_t written_bytes
 
-        # The stream's share of a turn of the connection, and the number of this turn.
+        # `share`: the stream's share of a turn of the connection. `share_turn`: the number of this turn.
         int64_t share
         uint32_t share_turn
         # Whether the stream has to be notified when it can send again.
@@ -167,7 +169,8 @@ cdef class StreamTable:
     cdef:
         readonly bint is_client
 
-        # The open and half-closed streams by id, and their limit: a server announces it, a client gets it from its peer.
+        # `_streams`: the open and half-closed streams by id. `limit`: the most of them; a server announces this limit,
+        # a client gets it from its peer.
         CallTable _streams
         public Py_ssize_t limit
 

@@ -21,14 +21,16 @@ cdef class ClientLife:
         # When the server last refused the credential.
         uint64_t _refused_ns
 
-        # Instants of the connection's life, and the times of its rules in nanoseconds, 0 = off.
+        # `_made_ns`, `_used_ns`: instants of the connection's life. `_handshake_ns`, `_idle_ns`, `_age_ns`: the times
+        # of its rules in nanoseconds, 0 = off.
         uint64_t _made_ns
         uint64_t _used_ns
         uint64_t _handshake_ns
         uint64_t _idle_ns
         uint64_t _age_ns
 
-        # The number of calls under way, and whether there ever was a call. Probes of a server's health do not count.
+        # `_calls`: the number of calls in progress. `was_used`: whether there ever was a call. Probes of a server's
+        # health do not count.
         Py_ssize_t _calls
         bint was_used
 

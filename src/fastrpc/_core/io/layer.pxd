@@ -37,7 +37,8 @@ cdef class Layer:
         # The protocol above, None before there is one and once the transport is gone.
         object _protocol
 
-        # Whether the protocol above has paused reading; whether a callback is scheduled that passes on waiting bytes.
+        # `is_paused`: whether the protocol above has paused reading. `_is_scheduled`: whether a callback is scheduled
+        # that passes on waiting bytes.
         bint is_paused
         bint _is_scheduled
 

@@ -8,7 +8,8 @@ from fastrpc._core.loop.turns cimport Turns
 
 cdef class ReceiveTail:
     cdef:
-        # The kept bytes, at the end of an owned block; NULL if there are none.
+        # `data`: the kept bytes, at the end of the owned `_block`; both are NULL if there are none. `size`: their
+        # number.
         char* data
         char* _block
         Py_ssize_t size

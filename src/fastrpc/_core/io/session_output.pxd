@@ -10,8 +10,8 @@ cdef class SessionOutput(ByteStream):
         # The protocol.
         readonly Engine engine
 
-        # The transport below and the loop that it runs on; None before connection_made and after connection_lost. The
-        # callback holds the stream until connection_lost.
+        # `transport`: the transport below; `loop_state`: the loop that it runs on; both are None before connection_made
+        # and after connection_lost. `_write`: the callback, which holds the stream until connection_lost.
         readonly object transport
         readonly LoopState loop_state
         object _write
@@ -27,7 +27,7 @@ cdef class SessionOutput(ByteStream):
         readonly int descriptor
         bint transport_holds
 
-        # Whether a flush is scheduled, and whether the transport is full.
+        # `_flush_scheduled`: whether a flush is scheduled. `is_write_paused`: whether the transport is full.
         bint _flush_scheduled
         readonly bint is_write_paused
 

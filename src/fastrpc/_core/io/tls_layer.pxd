@@ -60,8 +60,8 @@ cdef class TLSLayer(Layer):
         # not needed.
         object _linger
 
-        # Whether this side has closed, or sent close_notify; whether the peer sent close_notify; whether the stream
-        # below has ended.
+        # `is_closed`: whether this side has closed. `has_said_end`: whether it has sent close_notify. `has_peer_end`:
+        # whether the peer has sent close_notify. `has_stream_end`: whether the stream below has ended.
         bint is_closed
         bint has_said_end
         bint has_peer_end

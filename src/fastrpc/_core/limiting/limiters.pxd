@@ -93,7 +93,8 @@ cdef class RateLimiter:
         # Words of the table are ticks since `_base_ns`: the instant at which the bucket is full again.
         uint64_t _base_ns
 
-        # Ticks for one token, for a full bucket, and for the part of a bucket that sheddable calls may not use.
+        # Ticks for one token (`_token`), for a full bucket (`_capacity`), and for the part of a bucket that sheddable
+        # calls may not use (`_reserve`).
         int64_t _token
         int64_t _capacity
         int64_t _reserve
@@ -134,7 +135,8 @@ cdef class ConcurrencyLimiter:
 @cython.final
 cdef class Permit:
     cdef:
-        # The call's place in one limiter, and the call's permit of the next limiter, or None.
+        # `limiter`, `place`: the limiter, and the call's place in it. `next`: the call's permit of the next limiter, or
+        # None.
         ConcurrencyLimiter limiter
         Py_ssize_t place
         Permit next

@@ -9,10 +9,11 @@ from fastrpc._core.payload.marshal cimport Marshal
 
 
 cdef struct Facts:
-    # Whether a call is under way; whether a message has arrived in part.
+    # `is_busy`: whether a call is in progress. `is_receiving`: whether a message has arrived in part.
     bint is_busy
     bint is_receiving
-    # The incomplete message: the instants of its first and of its last byte, and the number of bytes received.
+    # The incomplete message. `began_ns`, `heard_ns`: the instants of its first and of its last byte. `received`: its
+    # bytes so far.
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received

@@ -7,7 +7,8 @@ from libc.stdint cimport uint32_t
 @cython.final
 cdef class Failure:
     cdef:
-        # The status and the text, which every protocol can encode; encoded details, which may be empty.
+        # `status`, `text`: the status and the text, which every protocol can encode. `details`: encoded details, which
+        # may be empty.
         readonly int status
         readonly str text
         readonly bytes details

@@ -37,7 +37,8 @@ cdef class HeldSockets:
 @cython.final
 cdef class TaskPool:
     cdef:
-        # The first _count of POOLED_TASKS places hold idle tasks, the others None. The list is never resized.
+        # `_idle`: the first `_count` of POOLED_TASKS places hold idle tasks, the others None. The list is never
+        # resized.
         list _idle
         Py_ssize_t _count
 
@@ -56,11 +57,13 @@ cdef class LoopState(Timed):
         object call_soon
         object __weakref__
 
-        # The receive buffer of all connections; a view of the whole buffer, kept for the common case.
+        # `buffer`: the receive buffer of all connections. `whole_view`: a view of the whole buffer, kept for the common
+        # case.
         ReadBuffer buffer
         object whole_view
 
-        # All timers of the loop; the instant of the single loop timer that drives them (0: not armed).
+        # `wheel`: all timers of the loop. `armed_ns`: the instant of the single loop timer that drives them, 0 if it is
+        # not armed; `armed_handle` is its handle, `_fire` its callback.
         TimerWheel wheel
         uint64_t armed_ns
         object armed_handle

@@ -41,7 +41,8 @@ cdef class PollClock:
 
 cdef class Spinner:
     cdef:
-        # The loop that it keeps awake, and the callback that it schedules there.
+        # `loop`: the loop that it keeps awake. `_tick`: the callback that it schedules there by `_call_soon`, in
+        # `_context`.
         object loop
         object _call_soon
         object _tick
@@ -69,7 +70,8 @@ cdef class Spinner:
 @cython.final
 cdef class Bell:
     cdef:
-        # Descriptors owned by this object, open until deallocation; both are the same if the system has eventfd.
+        # Descriptors owned by this object, open until it is freed. `descriptor` is read; `_write_descriptor` is the
+        # same descriptor if the system has eventfd.
         readonly int descriptor
         int _write_descriptor
 

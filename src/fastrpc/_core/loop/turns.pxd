@@ -96,6 +96,7 @@ cdef class Turns:
 
 cdef class SlicedWork(Timed):
     cdef:
-        # The step, a function that returns whether more work remains; the Turns that give this work slices.
+        # `_step`: the function that does a slice, and returns whether more work remains. `_turns`: the Turns that give
+        # this work its slices.
         object _step
         Turns _turns

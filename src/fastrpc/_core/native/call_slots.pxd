@@ -21,7 +21,8 @@ cdef class CallSlots(ConnectionPart):
         # The sender of the calls.
         SendQueue sender
 
-        # The calls that we opened, until the last piece of their RESPONSE, and the id of the next call.
+        # `opened`: the calls that this side opened, until the last piece of their RESPONSE. `next_id`: the id of the
+        # next call.
         CallTable opened
         public uint64_t next_id
 
@@ -49,19 +50,20 @@ cdef class CallSlots(ConnectionPart):
         Py_ssize_t crowd
         # The streams among the calls with a slot.
         Py_ssize_t streams_taken
-        # REQUESTs that wait for a slot, by priority. REQUESTs of streams wait apart, because they need two slots. Each
-        # queue is None until a REQUEST waits.
+        # `slot_waiters`: REQUESTs that wait for a slot, by priority. `stream_waiters`: REQUESTs of streams, which wait
+        # in separate queues because they need two slots. Each queue is None until a REQUEST waits.
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
         # The number of REQUESTs that had to wait so far. It orders the two queues: the older of their first REQUESTs is
         # sent first.
         uint64_t arrivals
-        # The number of dropped REQUESTs that are still in the queues. They are removed when there are many.
+        # `dropped`: the number of dropped REQUESTs that are still in the queues. They are removed when there are many.
+        # `is_releasing`: whether waiting REQUESTs are being sent now.
         Py_ssize_t dropped
         bint is_releasing
 
-        # Our estimate of what is left of the peer's budget for calls without a result. Each announced slot adds to it;
-        # while it is below 0, a slot is left unused for each missing token.
+        # `their_idle_work`: an estimate of the rest of the peer's budget for calls without a result. Each announced
+        # slot adds to it; while it is below 0, a slot is left unused for each missing token.
         Budget their_idle_work
         int64_t known_places
         # Cancelled calls whose CANCEL the budget did not allow yet, with their reasons, or None.

@@ -37,7 +37,7 @@ cdef class ControlFrames(ConnectionPart):
         readonly uint64_t pings_sent
         PingCount ping_count
 
-        # The number of GOAWAYs received, and the reason of our drain.
+        # `goaways_received`: the number of GOAWAYs received. `drain_reason`: the reason of this side's drain.
         int goaways_received
         int drain_reason
 
@@ -51,7 +51,8 @@ cdef class ControlFrames(ConnectionPart):
         # The number of credentials that we sent and that have no verdict yet.
         int auths_sent
 
-        # The peer's budgets for SETTINGS, for AUTH, and for unknown frames.
+        # The peer's budgets for SETTINGS (`settings_budget`), for AUTH (`auth_budget`), and for unknown frames
+        # (`skip_budget`).
         Budget settings_budget
         Budget auth_budget
         Budget skip_budget

@@ -14,7 +14,7 @@ cdef enum:
 @cython.final
 cdef class HeldFrame:
     cdef:
-        # A frame whose payload is incomplete, and a copy of its head. The pointers of the frame point into the copy.
+        # `frame`: a frame whose payload is incomplete. `head`: a copy of its head, into which its pointers point.
         Frame frame
         bytes head
 
@@ -44,8 +44,8 @@ cdef class FrameReader(ConnectionPart):
         # The missing bytes of its payload.
         readonly Py_ssize_t body_left
 
-        # The last REQUEST that was incomplete at the end of a read: its id, flags, stated timeout, and the instant at
-        # which its first bytes arrived. It may be complete by now.
+        # The last REQUEST that was incomplete at the end of a read, and may be complete by now: its id, flags and
+        # stated timeout, and `cut_at`, the instant at which its first bytes arrived.
         uint64_t cut_id
         uint8_t cut_flags
         uint64_t cut_timeout_us

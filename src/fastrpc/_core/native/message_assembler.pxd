@@ -14,7 +14,7 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class MessageAssembler(ConnectionPart):
     cdef:
-        # The reader, which holds incomplete frames, and the queue that sends credit.
+        # `reader`: the reader, which holds incomplete frames. `sender`: the queue that sends credit.
         FrameReader reader
         SendQueue sender
 

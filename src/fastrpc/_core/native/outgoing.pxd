@@ -45,7 +45,7 @@ cdef class Outgoing:
         # Whether the message has waited for a place among the cut messages.
         bint had_no_place
 
-        # The codec and compressor of a stream message. A REQUEST or RESPONSE has its call's.
+        # The codec and compressor of a stream message. A REQUEST or RESPONSE uses these of its call.
         uint8_t codec
         uint8_t compressor
 

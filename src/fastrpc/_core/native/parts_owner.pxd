@@ -70,7 +70,8 @@ cdef class PartsOwner(Engine):
 
         # Small fields are adjacent to save memory, as each connection has one of these objects.
 
-        # The stage of the opening (Phase; no input is parsed in PHASE_CLOSED), and of our own drain (DrainStep).
+        # `phase`: the stage of the opening (Phase); no input is parsed in PHASE_CLOSED. `drain_step`: the stage of this
+        # side's drain (DrainStep).
         readonly int phase
         readonly int drain_step
 
@@ -93,8 +94,8 @@ cdef class PartsOwner(Engine):
         # Whether the stream reports when it accepts output again, as streams of a loop do.
         bint hears_of_room
 
-        # The server's last verdict on our credential: the status, -1 before a verdict, and the validity in seconds, 0 = as
-        # long as the connection lasts.
+        # The server's last verdict on this side's credential. `auth_status`: its status, -1 before a verdict.
+        # `auth_valid_seconds`: its validity in seconds, 0 = as long as the connection lasts.
         readonly int auth_status
         readonly uint32_t auth_valid_seconds
 
@@ -102,7 +103,8 @@ cdef class PartsOwner(Engine):
         # none of our calls ran there.
         bint is_unreadable
 
-        # The GOAWAY reason for which the connection ended, -1 while it is open; whether the peer ended it.
+        # `closed_reason`: the GOAWAY reason for which the connection ended, -1 while it is open. `closed_by_peer`:
+        # whether the peer ended it.
         readonly int closed_reason
         readonly bint closed_by_peer
 

@@ -15,8 +15,8 @@ cdef inline Py_ssize_t told_count(uint64_t told) noexcept:
 
 cdef class ParameterNames:
     cdef:
-        # The names in order. _numbers[k] is the number for the first k names, for k = 0 … len(names); number 0 states
-        # no names.
+        # `names`: the names in order. `_numbers[k]`: the number for the first k names, for k = 0 … len(names). Number 0
+        # states no names.
         readonly tuple names
         uint64_t* _numbers
         Py_ssize_t _count
@@ -43,7 +43,7 @@ cdef str answer_to_refusal(str method, str text, tuple names)
 @cython.final
 cdef class BoundArguments:
     cdef:
-        # The handler is called as handler(*args, **kwargs), since it also has keyword arguments.
+        # The arguments of a handler that also has keyword arguments: it is called as handler(*args, **kwargs).
         readonly tuple args
         readonly dict kwargs
 

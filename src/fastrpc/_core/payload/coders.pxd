@@ -53,7 +53,8 @@ cdef enum:
 @cython.final
 cdef class PayloadCoders:
     cdef:
-        # The codec. The scans before arguments, results and messages are decoded; None if they cannot have containers.
+        # `codec`, `codec_id`: the codec and its number. The scans run before arguments, results and messages are
+        # decoded; a scan is None if these cannot have containers.
         readonly str codec
         readonly int codec_id
         readonly PayloadScan scan_arguments

@@ -18,16 +18,16 @@ cdef class HashModel:
         # Whether this is a model of Python's set, not of its dict; constant.
         bint _is_set
 
-        # The different keys so far, their hashes, and for each the number of earlier keys with the same hash. The first
-        # _used of _capacity places are filled.
+        # `_keys`: the different keys so far. `_hashes`: their hashes. `_ranks`: for each key the number of earlier keys
+        # with the same hash. The first `_used` of `_capacity` places are filled.
         list _keys
         uint64_t* _hashes
         uint8_t* _ranks
         Py_ssize_t _used
         Py_ssize_t _capacity
 
-        # The slots as Python would fill them: the index of a key + 1, 0 = free. _mask + 1 of _slot_capacity slots are
-        # in use.
+        # `_slots`: the slots as Python would fill them: the index of a key + 1, 0 = free. `_mask` + 1 of
+        # `_slot_capacity` slots are in use.
         uint32_t* _slots
         uint64_t _mask
         Py_ssize_t _slot_capacity

@@ -25,14 +25,15 @@ cdef class DefaultFiller:
         int _kind
         readonly object cls
 
-        # For an object or a typed dict: the names of its parts, and the filler of each part.
+        # For an object or a typed dict. `_names`: the names of its parts. `_parts`: the filler of each part.
         tuple _names
         tuple _parts
 
         # For an object: the defaults that its dict may lack, {name: (value, factory)}.
         dict _defaults
 
-        # For a union: {class of a value: its filler}. For a collection or a map: the fillers of its values and keys.
+        # `_by_class`: for a union {class of a value: its filler}. `_each`, `_keys`: for a collection or a map the
+        # fillers of its values and of its keys.
         dict _by_class
         DefaultFiller _each
         DefaultFiller _keys
@@ -47,6 +48,6 @@ cdef class DefaultFiller:
 @cython.final
 cdef class FillingDecoder:
     cdef:
-        # The function that decodes a payload, and the filler of its value.
+        # `_decode`: the function that decodes a payload. `_filler`: the filler of its value.
         object _decode
         DefaultFiller _filler

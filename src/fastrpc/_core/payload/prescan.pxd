@@ -8,7 +8,7 @@ cdef enum:
 
 
 cdef struct Span:
-    # Bytes start ... end - 1 of the payload.
+    # The bytes `start` ... `end` - 1 of the payload.
     Py_ssize_t start
     Py_ssize_t end
 
@@ -33,7 +33,7 @@ cdef struct KeyLog:
     Py_ssize_t size
     Py_ssize_t capacity
 
-    # Spans of entries in the long containers that ended, and the groups that they form.
+    # `kept`: spans of entries in the long containers that have ended. `groups`: the groups that these spans form.
     Span* kept
     Py_ssize_t kept_size
     Py_ssize_t kept_capacity

@@ -15,9 +15,9 @@ cdef struct Level:
 
 cdef class MessageLayout:
     cdef:
-        # The fields of message m that contain messages or packed numbers are first[m] <= f < first[m + 1], in rising
-        # order of their tags. messages[f] is the message in field f, or the packing of its numbers. The arrays are
-        # owned and constant.
+        # The fields of message m that contain messages or packed numbers are `first[m]` <= f < `first[m + 1]`, in
+        # rising order of their `tags`. `messages[f]` is the message in field f, or the packing of its numbers. The
+        # arrays are owned and constant.
         Py_ssize_t* first
         uint32_t* tags
         int32_t* messages

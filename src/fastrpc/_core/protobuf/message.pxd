@@ -72,7 +72,8 @@ cdef struct FieldTable:
     # packed values.
     uint8_t wire_type
     bint is_packed
-    # For an integer: its bounds; whether it has 32 bits; whether the lowest bit on the wire is its sign (zigzag).
+    # For an integer: its bounds (`most`, `least`); whether it has 32 bits (`is_narrow`); whether the lowest bit on the
+    # wire is its sign (`is_zigzag`).
     uint64_t most
     int64_t least
     bint is_narrow

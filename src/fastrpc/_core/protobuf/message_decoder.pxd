@@ -28,7 +28,8 @@ cdef class MessageDecoder:
         readonly MessageSchema root
         readonly bint in_row
 
-        # Limits of the plain value: the depth of its containers, and the number of its values.
+        # Limits of the plain value: the depth of its containers (`_deepest`), and the number of its values
+        # (`_most_items`).
         int _deepest
         Py_ssize_t _most_items
 

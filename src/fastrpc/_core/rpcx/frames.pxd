@@ -80,11 +80,13 @@ cdef class Profile:
         # The beginnings of texts about unknown names.
         readonly tuple unknown_names
 
-        # Whether a refused token ends the connection; whether this side may compress.
+        # `closes_on_refusal`: whether a refused token ends the connection. `compresses`: whether this side may
+        # compress.
         readonly bint closes_on_refusal
         readonly bint compresses
 
-        # Whether requests have their deadline in metadata; whether heartbeats have only the token in metadata.
+        # `states_deadlines`: whether requests have their deadline in metadata. `proves_heartbeats`: whether heartbeats
+        # have only the token in metadata.
         readonly bint states_deadlines
         readonly bint proves_heartbeats
 

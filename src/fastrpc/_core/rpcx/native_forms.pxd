@@ -10,7 +10,8 @@ from fastrpc._core.wire.native cimport NativeProtocol
 
 
 cdef struct Reserved:
-    # The entries of a metadata block that the protocol itself uses: the token or NULL; the milliseconds left.
+    # The entries of a metadata block that the protocol itself uses. `token`: the token or NULL. `timeout_ms`: the
+    # milliseconds left, if `has_timeout` is set.
     const char* token
     Py_ssize_t token_size
     bint has_timeout
@@ -51,8 +52,8 @@ cdef class UpwardFrames:
         WriteBuffer out
         NativeProtocol wire
 
-        # Limits of a frame that the connection above accepts, in bytes: of the frame without its header, of a piece's
-        # payload, and of the metadata.
+        # Limits in bytes that the connection above has for a frame without its header (`frame_bytes`), for the payload
+        # of a piece (`piece`), and for the metadata (`most_metadata`).
         Py_ssize_t frame_bytes
         Py_ssize_t piece
         Py_ssize_t most_metadata

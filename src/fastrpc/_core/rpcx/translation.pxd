@@ -13,15 +13,17 @@ cdef class RpcxTranslation:
     cdef:
         readonly Profile profile
 
-        # The size of the longest accepted frame of an answer; the body of the SETTINGS for the connection above.
+        # `most_frame`: the size of the longest accepted frame of an answer. `settings`: the body of the SETTINGS for
+        # the connection above.
         Py_ssize_t most_frame
         bytes settings
 
-        # The output for the stream below, and for the connection above.
+        # The output for the stream below (`down`), and for the connection above (`above`).
         readonly WriteBuffer down
         UpwardFrames above
 
-        # The bytes of an incomplete frame from above, and of one from below; whether any byte was received from below.
+        # `cut_above`: the bytes of an incomplete frame from above. `cut_below`: the bytes of an incomplete frame from
+        # below. `has_received`: whether any byte was received from below.
         bytearray cut_above
         bytearray cut_below
         bint has_received
@@ -40,11 +42,12 @@ cdef class RpcxTranslation:
         dict sequences
         list pings
 
-        # Whether the connection above serves pushes; the call id of the next push.
+        # `takes_pushes`: whether the connection above serves pushes. `next_push`: the call id of the next push.
         readonly bint takes_pushes
         uint64_t next_push
 
-        # The instant at which a dropped push was last logged, 0 = never, and the number of pushes dropped since.
+        # `told_push_ns`: the instant at which a dropped push was last logged, 0 = never. `untold_pushes`: the number of
+        # pushes dropped since then.
         uint64_t told_push_ns
         Py_ssize_t untold_pushes
 

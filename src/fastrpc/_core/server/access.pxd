@@ -16,8 +16,8 @@ cdef struct Slot:
 
 cdef class DigestTable:
     cdef:
-        # Slots, indexed by the first 64 bits of a digest modulo the capacity, which is 1 in a small table. Spare slots after
-        # the last index hold displaced digests.
+        # `_slots`: the slots, indexed by the first 64 bits of a digest modulo the capacity, which is `_mask` + 1. Spare
+        # slots after the last index hold displaced digests.
         Slot* _slots
         uint64_t _mask
 
@@ -41,7 +41,8 @@ cdef class Access:
         readonly object authentication
         readonly object own_credentials
 
-        # The rules or the function that authorise calls, or None; whether these are rules; whether answers may be cached.
+        # `_authorize`: the rules or the function that authorise calls, or None. `has_rules`: whether these are rules.
+        # `keeps_answers`: whether answers may be cached.
         object _authorize
         bint has_rules
         bint keeps_answers

@@ -38,7 +38,7 @@ cdef class CallAdmission:
         # The contexts (contextvars) in which waiting requests were read.
         SharedContext _contexts
 
-        # The last refusal text for a call that waited too long, and the values in the text.
+        # `_told`: the last refusal text for a call that waited too long. The other fields are the values in this text.
         str _told
         str _told_method
         uint64_t _told_waited_ns

@@ -17,13 +17,14 @@ cdef enum:
 @cython.final
 cdef class ConnectionLife:
     cdef:
-        # The engine and its served connection, borrowed: the engine holds the connection, and is the only holder of
-        # this object.
+        # Borrowed: `engine`, which holds the connection and is the only holder of this object; `connection`, its served
+        # connection.
         PyObject* engine
         PyObject* connection
 
-        # The time limits in nanoseconds; 0 = no limit. The patience limits silence within a message, and the time in which
-        # a peer reads no output. Without a linger a closed connection stops reading, and ends when its output was sent.
+        # Times in nanoseconds; 0 = no limit. `patience_ns` limits silence within a message, and the time in which a
+        # peer reads no output. If `linger_ns` is 0, a closed connection stops reading, and ends when its output was
+        # sent.
         uint64_t handshake_ns
         uint64_t idle_ns
         uint64_t patience_ns

@@ -25,9 +25,9 @@ cdef class Gate(LaterSteps):
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
-        # The parts: the bytes that connections hold; the counters of all calls; the refusals of calls; the budgets and
-        # the calls that wait for their start; the turns in which these start; the rights and limits of callers; the
-        # handlers.
+        # The parts. `memory`: the bytes that connections hold. `counters`: the counters of all calls. `refusals`:
+        # refuses calls. `admission`: the budgets, and the calls that wait for their start. `turns`: starts these calls.
+        # `guards`: the rights and limits of callers. `runner`: runs handlers.
         readonly MemoryBudget memory
         readonly CallCounters counters
         readonly RefusedCalls refusals
@@ -39,11 +39,13 @@ cdef class Gate(LaterSteps):
         # The Python part (`fastrpc.handlers.dispatcher.Dispatcher`).
         readonly object dispatcher
 
-        # Limits for engines of protocols other than the native one: calls in progress, and bytes of metadata.
+        # Limits for engines of protocols other than the native one: calls in progress (`concurrent_calls`), and bytes
+        # of metadata (`metadata_bytes`).
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
-        # Limits in bytes: of a received message, and of the output of one connection (soft and hard).
+        # Limits in bytes: of a received message (`message_bytes`), and of the output of one connection, soft
+        # (`send_soft`) and hard (`send_hard`).
         uint64_t message_bytes
         int64_t send_soft
         int64_t send_hard

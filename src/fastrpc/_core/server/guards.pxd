@@ -60,7 +60,8 @@ cdef class CallLimits:
 @cython.final
 cdef class Guards:
     cdef:
-        # The runner of handlers, whose dispatcher has the names of methods; the budgets and refusals of the server.
+        # `runner`: the runner of handlers, whose dispatcher has the names of methods. `admission`, `refusals`: the
+        # budgets and the refusals of the server.
         HandlerRunner runner
         CallAdmission admission
         RefusedCalls refusals

@@ -15,7 +15,7 @@ cdef enum:
 @cython.final
 cdef class Intake:
     cdef:
-        # The gate, and the connection, which is borrowed: the link holds the connection, and is the only holder of this
+        # `gate`: the gate. `connection`: borrowed, because the link holds the connection and is the only holder of this
         # object.
         Gate gate
         PyObject* connection

@@ -14,8 +14,8 @@ from fastrpc._core.server.served_call cimport ServerCall
 @cython.final
 cdef class Leaving:
     cdef:
-        # The engine and its served connection, borrowed: the engine holds the connection, and is the only holder of
-        # this object.
+        # Borrowed: `engine`, which holds the connection and is the only holder of this object; `connection`, its served
+        # connection.
         PyObject* engine
         PyObject* connection
 

@@ -12,7 +12,8 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 @cython.final
 cdef class MemoryBudget(Timed):
     cdef:
-        # The loop of the server; the engines of its open connections, a set that the gate changes.
+        # `loop_state`: the loop of the server. `engines`: the engines of its open connections, a set that the gate
+        # changes.
         readonly LoopState loop_state
         readonly set engines
         object __weakref__
@@ -78,7 +79,8 @@ cdef class Room:
         readonly ServedConnection connection
         bint is_message
 
-        # The size of the compressed payload, which is already counted, and its stated size after decompression.
+        # `packed`: the size of the compressed payload, which is already counted. `stated`: its stated size after
+        # decompression.
         Py_ssize_t packed
         readonly Py_ssize_t stated
 

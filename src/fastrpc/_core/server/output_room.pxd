@@ -20,7 +20,7 @@ cdef enum:
 @cython.final
 cdef class OutputRoom(Timed):
     cdef:
-        # The memory budget of the server, and its loop.
+        # `memory`: the memory budget of the server. `loop_state`: its loop.
         readonly MemoryBudget memory
         LoopState loop_state
 

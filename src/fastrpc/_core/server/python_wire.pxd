@@ -11,7 +11,8 @@ from fastrpc._core.server.link cimport Link, LinkedConnection
 @cython.final
 cdef class ProvenCaller:
     cdef:
-        # The identity at the time when this object was made, while the call's handler runs. It may be withdrawn later.
+        # `identity`: the identity at the time when this object was made, while the call's handler runs. It may be
+        # withdrawn later.
         readonly object identity
         uint64_t expires_ns
         # Whether the call had a separate credential.

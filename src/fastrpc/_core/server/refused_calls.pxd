@@ -29,7 +29,7 @@ cdef class RefusedCalls:
         # The counters of all calls of the server, started or not.
         CallCounters counters
 
-        # The number of calls that were not started; how many of them because their deadline had passed.
+        # `count`: the number of calls that were not started. `expired`: the calls among them whose deadline had passed.
         readonly uint64_t count
         readonly uint64_t expired
 

@@ -82,8 +82,9 @@ cdef class ServerCall(Call):
         Py_ssize_t charge
         Py_ssize_t record
 
-        # While the call waits for its start: the payload, the instant since which it waits, its place in each line. While it
-        # waits or is decompressed: the context in which its request was read.
+        # While the call waits for its start. `waiting_payload`: the payload. `queued_ns`: the instant since which it
+        # waits. `places`: its place in each line. `waiting_context`: the context in which its request was read, also
+        # while it is decompressed.
         bytes waiting_payload
         uint64_t queued_ns
         uint64_t places[LINES]
@@ -169,7 +170,8 @@ cdef class WaitingCalls:
         readonly CallLine normal
         readonly CallLine sheddable
 
-        # The bytes that are counted for the sheddable calls, and for their call records.
+        # `sheddable_bytes`: the bytes that are counted for the sheddable calls. `sheddable_records`: the bytes of their
+        # call records.
         readonly int64_t sheddable_bytes
         readonly int64_t sheddable_records
 

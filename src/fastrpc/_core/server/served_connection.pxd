@@ -55,8 +55,8 @@ cdef class ServedConnection:
         readonly str protocol
         dict counters
 
-        # The protocol's part in the connection's calls. The objects have no state and serve all connections: they find
-        # the connection by the call. Calls of pages on a connection of gRPC have other groups.
+        # The protocol's part in the connection's calls: objects without state, which serve all connections and find the
+        # connection by the call. Calls of pages on a connection of gRPC have other `groups`.
         Outcomes outcomes
         ContractGroups groups
 
@@ -67,8 +67,8 @@ cdef class ServedConnection:
         # Whether a payload is one value instead of an array of arguments (`assigned_numbers.VALUE_CODECS`).
         bint takes_values
 
-        # The peer's identity, or None; the name that was proved first and must not change; the instant at which its
-        # credential expires, 0 = never.
+        # `identity`: the peer's identity, or None. `proven_name`: the name that was proved first and must not change.
+        # `expires_ns`: the instant at which the peer's credential expires, 0 = never.
         public object identity
         str proven_name
         readonly uint64_t expires_ns
@@ -101,11 +101,13 @@ cdef class ServedConnection:
         readonly bint is_closed
         readonly bint is_expired
 
-        # The instants of the work that is handled now, of the last read, and of the last turn without a read.
+        # Instants: of the work that is handled now (`now`), of the last read (`received_ns`), of the last turn without
+        # a read (`turn_ns`).
         uint64_t now
         uint64_t received_ns
         uint64_t turn_ns
-        # The instants of the last return of a handler to the loop, and of the last end of a handler.
+        # Instants: of the last return of a handler to the loop (`stepped_ns`), and of the last end of a handler
+        # (`ended_ns`).
         uint64_t stepped_ns
         uint64_t ended_ns
 
@@ -115,8 +117,8 @@ cdef class ServedConnection:
         # The number of calls started by an engine in Python.
         uint64_t begun
 
-        # Calls whose handlers did not end in their first turn of the loop, and calls that wait for their start, in order.
-        # Each is None if there are none.
+        # `held`: calls whose handlers did not end in their first turn of the loop. `queue`: calls that wait for their
+        # start, in order. Each is None if there are none.
         set held
         object queue
 
@@ -169,7 +171,7 @@ cdef class ServedConnection:
         # The bytes reserved for decompressed stream messages, until their handlers ask for the next message.
         int64_t rooms_kept
 
-        # The size limits that the peer sets for an answer, and for its metadata.
+        # The size limits that the peer sets for an answer (`max_message`), and for its metadata (`max_metadata`).
         public uint64_t max_message
         public uint32_t max_metadata
 

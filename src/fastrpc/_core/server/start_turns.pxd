@@ -14,7 +14,7 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 cdef class StartTurns:
     cdef:
         LoopState loop_state
-        # The waiting calls, and the refusals of the server.
+        # `admission`: the waiting calls. `refusals`: the refusals of the server.
         CallAdmission admission
         RefusedCalls refusals
 

@@ -16,7 +16,8 @@ cdef enum:
 
 
 cdef struct Message:
-    # The encoded payload (an owned reference to bytes), the window bytes that it occupies, and its encoding.
+    # `payload`: the encoded payload, an owned reference to bytes. `cost`: the window bytes that it occupies. `codec`,
+    # `compressor`: its encoding.
     PyObject* payload
     Py_ssize_t cost
     uint8_t codec
@@ -87,7 +88,8 @@ cdef class StreamChannel(Timed):
         # The longest time of one wait in nanoseconds (`Timeouts.stream_idle`), 0: no limit.
         uint64_t idle_ns
 
-        # Functions of interceptors around sent and around received messages, in the order they were added, or None.
+        # Functions of interceptors around sent messages (`sent_wraps`) and around received messages (`received_wraps`),
+        # in the order in which they were added, or None.
         list sent_wraps
         list received_wraps
 
@@ -161,7 +163,7 @@ cdef class Receiving:
         int wanted
         Py_ssize_t limit
 
-        # The phase of the awaitable; the future it waits for, or None.
+        # `phase`: the phase of the awaitable. `future`: the future that it waits for, or None.
         int phase
         object future
 

@@ -45,14 +45,14 @@ cdef class WebSocketReader:
         readonly uint64_t most_bytes
         uint32_t kinds
 
-        # The message under way: its opcode, OPCODE_TEXT or OPCODE_BINARY, 0 between messages; its content so far; for
-        # text, the state of an incomplete character.
+        # The message in progress. `opcode`: OPCODE_TEXT or OPCODE_BINARY, 0 between messages. `content`: its content so
+        # far. `text_state`: for text, the state of an incomplete character.
         readonly int opcode
         bytearray content
         uint32_t text_state
 
-        # The data frame under way: the bytes left, whether it is the message's last frame, its mask and the position in
-        # it.
+        # The data frame in progress. `left`: the bytes left. `is_last`: whether it is the last frame of its message.
+        # `mask`, `turned`: its mask, and the position in the mask.
         uint64_t left
         bint is_last
         uint8_t[4] mask

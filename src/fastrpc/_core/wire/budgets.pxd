@@ -25,7 +25,7 @@ cdef enum:
 
 
 cdef struct PingCount:
-    # Whether the peer has sent a PING; the instant of its last PING.
+    # `was_pinged`: whether the peer has sent a PING. `last_ns`: the instant of its last PING.
     bint was_pinged
     uint64_t last_ns
     # The number of consecutive PINGs that came too early.

@@ -91,7 +91,7 @@ cdef struct Frame:
     uint8_t compressor
     uint64_t id
 
-    # The head of REQUEST and RESPONSE; only the fields of the frame's kind are set.
+    # Fields of the heads of REQUEST and RESPONSE; only the fields of the frame's kind are set.
     uint8_t attempt
     uint8_t priority
     uint8_t outcome
@@ -111,8 +111,8 @@ cdef struct Frame:
     const char* metadata
     Py_ssize_t metadata_size
 
-    # The payload, or the whole body of a control frame. A large payload may be parsed or written before it is complete:
-    # payload_present <= payload_size.
+    # `payload`, `payload_size`: the payload, or the whole body of a control frame. A large payload may be parsed or
+    # written before it is complete: `payload_present` <= `payload_size`.
     const char* payload
     Py_ssize_t payload_size
     Py_ssize_t payload_present

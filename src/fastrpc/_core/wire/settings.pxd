@@ -9,7 +9,7 @@ cdef enum:
 @cython.final
 cdef class WireNumbers:
     cdef:
-        # The meaning of numbers in received frames: names of codecs, compressor objects.
+        # The meaning of numbers in received frames. `codecs`: names of codecs. `compressors`: compressor objects.
         readonly dict codecs
         readonly dict compressors
 
@@ -29,7 +29,7 @@ cdef class WireSettings:
         public uint64_t features
         public uint16_t workers
 
-        # {number: name}, as this side announces them.
+        # `codecs`, `compressors`: {number: name}, as this side announces them.
         public dict codecs
         public dict compressors
         public tuple auth_schemes

@@ -37,7 +37,7 @@ class RecordCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        # The places of records, as two columns. With a tuple per record the garbage collector would visit each tuple.
+        # The places of records, as two columns: with a tuple per record the garbage collector would visit each tuple.
         self._holders: deque[_Holder] = deque()
         self._numbers: deque[int] = deque()
         self._count = 0

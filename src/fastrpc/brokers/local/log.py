@@ -15,7 +15,7 @@ __all__ = ["Log"]
 #: Most rows of removed messages beyond the number of present messages; with more, these rows are removed.
 _SPARE: Final = 64
 
-#: Most messages of one reading, and the most bytes.
+#: The most messages of one read (_READ_MESSAGES), and the most bytes (_READ_BYTES).
 _READ_MESSAGES: Final = 256
 _READ_BYTES: Final = 1024 * 1024
 

@@ -21,7 +21,7 @@ class RemovedIds:
     def __init__(self) -> None:
         self._new: dict[str, int] = {}
         self._old: dict[str, int] = {}
-        # The topics of each half, with the instant at which their latest message was removed.
+        # The topics of the new and of the old half, with the instant at which their latest message was removed.
         self._new_ends: dict[_Topic, float] = {}
         self._old_ends: dict[_Topic, float] = {}
 

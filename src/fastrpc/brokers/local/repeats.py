@@ -60,7 +60,8 @@ class KnownIds(msgspec.Struct):
     last: int
     used_at: float
 
-    #: The numbers of messages whose ids have to be read, then the first and the last number that are known afterwards.
+    #: `unread`: the numbers of messages whose ids have to be read, then the first and the last number that are known
+    #: afterwards.
     unread: tuple[Sequence[int], int, int] | None = None
     numbers: dict[str, int] = msgspec.field(default_factory=dict)
 

@@ -43,8 +43,8 @@ _SHORT_SECONDS: Final = 60
 #: Error codes of JetStream if the consumer exists with another configuration.
 _IS_THERE: Final = frozenset({10013, 10148})
 
-#: Seconds for which members wait until the member that has claimed a name creates the group. _LOOK_SECONDS: seconds
-#: between their checks.
+#: _BEGIN_SECONDS: seconds for which members wait until the member that has claimed a name creates the group.
+#: _LOOK_SECONDS: seconds between their checks.
 _BEGIN_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.05
 

@@ -38,7 +38,8 @@ __all__ = ["NatsMembership", "removed"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Seconds between two heartbeats of a pull. After _SILENCE_SECONDS without a heartbeat the group is checked.
+#: _BEAT_SECONDS: seconds between two heartbeats of a pull. _SILENCE_SECONDS: seconds without a heartbeat after which
+#: the group is checked.
 _BEAT_SECONDS: Final = 2.0
 _SILENCE_SECONDS: Final = 5.0
 

@@ -49,11 +49,12 @@ _REST: Final = "frpc-rest"
 _DEAD: Final = "frpc-dead"
 _AGAIN: Final = "frpc-again"
 
-#: Prefixes of reserved headers: the headers above, and JetStream's.
+#: _OWN: prefixes of reserved headers: the headers above, and JetStream's. _KNOWN: the headers of a plain message.
 _OWN: Final = ("frpc-", "Nats-")
 _KNOWN: Final = frozenset({MESSAGE_ID, _ID, _KEY, _PUBLISHER})
 
-#: Most characters of the reason of a dead letter, and of the text of its error.
+#: The most characters of the reason of a dead letter (_REASON_CHARACTERS), and of the text of its error
+#: (_ERROR_CHARACTERS).
 _REASON_CHARACTERS: Final = 512
 _ERROR_CHARACTERS: Final = 1024
 

@@ -32,7 +32,7 @@ class SubjectNames:
 
     def __init__(self, base: str) -> None:
         self.base = base
-        #: Wildcards that cover the subjects of all topics, and the subjects of all dead letters.
+        #: Wildcards that cover the subjects of all topics (`topics`), and of all dead letters (`letters`).
         self.topics = f"{base}.topic.>"
         self.letters = f"{base}.dead.>"
         self._topic_prefix = f"{base}.topic."

@@ -36,7 +36,8 @@ _DUPLICATE: Final = 10201
 #: Bytes that are reserved for the headers of a dead letter and its replay, so that each message can become one.
 _RESERVED_BYTES: Final = 10 * 1024
 
-#: Seconds for which a measured difference of clocks is used. _JUMP_SECONDS: the smallest detected jump of a clock.
+#: _CLOCK_SECONDS: seconds for which a measured difference of clocks is used. _JUMP_SECONDS: the smallest detected jump
+#: of a clock.
 _CLOCK_SECONDS: Final = 60.0
 _JUMP_SECONDS: Final = 0.05
 
@@ -171,7 +172,7 @@ class Publishing:
         """Publish messages as one batch, without messages whose id is repeated in it."""
         batch = f"{self._run}-{next(self._numbers):x}"
         asked: list[tuple[str, bytes, dict[str, str]]] = []
-        # The place of each message in the batch; the place of each id.
+        # `places`: the place of each message in the batch. `of_ids`: the place of each id.
         places: list[int] = []
         of_ids: dict[str, int] = {}
         for message in messages:

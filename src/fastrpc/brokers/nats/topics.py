@@ -19,7 +19,7 @@ __all__ = ["FoundTopic", "StreamTopics", "settings_in"]
 #: The key of a topic's settings in the metadata of its stream. JetStream's own settings cover only a part of them.
 _TOPIC: Final = "frpc-topic"
 
-#: Error codes of JetStream if another stream has a subject, and if a stream of this name exists.
+#: Error codes of JetStream: another stream has a subject (_OVERLAPS), or a stream of this name exists (_IS_THERE).
 _OVERLAPS: Final = 10065
 _IS_THERE: Final = 10058
 
@@ -27,7 +27,8 @@ _IS_THERE: Final = 10058
 _LEAST_SECONDS: Final = 0.1
 _MOST_SECONDS: Final = 9e9
 
-#: The number of checks for an overlapping stream that was created at the same time, _LOOK_SECONDS apart.
+#: _LOOKS: the number of checks for an overlapping stream that was created at the same time. _LOOK_SECONDS: seconds
+#: between them.
 _LOOKS: Final = 20
 _LOOK_SECONDS: Final = 0.05
 

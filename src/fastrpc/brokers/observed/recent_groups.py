@@ -17,7 +17,8 @@ __all__ = ["RecentGroups"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: The shortest pause between two queries, in seconds and as a multiple of a query's duration, which bounds the load.
+#: The shortest pause between two queries, in seconds (_PAUSE_SECONDS) and as a multiple of a query's duration
+#: (_PAUSE_IN_LOOKS), which bounds the load.
 _PAUSE_SECONDS: Final = 10.0
 _PAUSE_IN_LOOKS: Final = 20.0
 

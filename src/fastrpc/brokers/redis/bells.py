@@ -17,8 +17,8 @@ logger = logging.getLogger("fastrpc.broker")
 #: Seconds without a message after which the client subscribes again, to find out whether the connection is alive.
 _QUIET_SECONDS: Final = 10.0
 
-#: Seconds until a retry after the first failure of the channel, and the longest pause after later failures. Until
-#: then takes poll.
+#: _FIRST_PAUSE_SECONDS: seconds until a retry after the first failure of the channel, during which takes poll.
+#: _LONGEST_PAUSE_SECONDS: the longest pause after later failures.
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 

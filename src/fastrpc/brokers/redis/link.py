@@ -25,8 +25,8 @@ __all__ = ["ANSWER_ROOM", "RedisLink"]
 #: Most bytes that one command may request in its answer; also the most bytes of all commands of one write.
 ANSWER_ROOM: Final = 4 * 1024 * 1024
 
-#: Most commands of one write, and most commands with long answers among them: the client limits the bytes of all
-#: answers together.
+#: _MOST_COMMANDS: the most commands of one write. _MOST_LONG: the most commands with long answers among them, because
+#: the client limits the bytes of all answers together.
 _MOST_COMMANDS: Final = 512
 _MOST_LONG: Final = 4
 

@@ -60,7 +60,7 @@ class GroupOwner(Protocol):
 class HeldMessage:
     """The token of a delivery."""
 
-    #: The entry id, and the stream of the entry: "log" or "replays".
+    #: `entry`: the entry id. `stream`: the stream of the entry: "log" or "replays".
     entry: bytes
     stream: str
 

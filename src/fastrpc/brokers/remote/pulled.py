@@ -28,7 +28,8 @@ _LEAST_WAIT_SECONDS: Final = 0.05
 _LEAST_LEASE_SECONDS: Final = 1.0
 LONGEST_LEASE_SECONDS: Final = 43_200.0
 
-#: Most messages of one pull. MOST_OF_OWNER: most unsettled pulled messages of one identity. MOST_PULLED: most in total.
+#: _MOST_AT_ONCE: the most messages of one pull. MOST_OF_OWNER: the most unsettled pulled messages of one identity.
+#: MOST_PULLED: the most in total.
 _MOST_AT_ONCE: Final = 1_000
 MOST_OF_OWNER: Final = 50_000
 MOST_PULLED: Final = 100_000

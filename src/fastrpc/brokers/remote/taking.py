@@ -14,7 +14,7 @@ from fastrpc.together import together
 
 __all__ = ["BATCH_BYTES", "BatchSize", "ended", "followed", "hand_back", "taken"]
 
-#: Most messages of the first batch, and most messages of any later batch.
+#: The most messages of the first batch (_FIRST_BATCH), and of any later batch (_LARGEST_BATCH).
 _FIRST_BATCH: Final = 8
 _LARGEST_BATCH: Final = 512
 

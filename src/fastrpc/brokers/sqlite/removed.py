@@ -68,7 +68,8 @@ class SavedRemovals:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ids: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-        # Removed messages that were published before these times of day may be missing: by topic, and for all topics.
+        # Removed messages may be missing that were published before these times of day: `_until` by topic, `_until_all`
+        # for all topics.
         self._until: dict[int, float] = {}
         self._until_all = -inf
         if not _has_table(connection):

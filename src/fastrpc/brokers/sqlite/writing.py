@@ -30,7 +30,8 @@ from fastrpc.brokers.sqlite.tables import LATEST_SEQUENCE, latest_number
 
 __all__ = ["BrokerWriter"]
 
-#: Old ids of a topic are removed after this many further ids, at most _IDS_AT_ONCE of them in one step.
+#: _IDS_BETWEEN: old ids of a topic are removed after this many further ids. _IDS_AT_ONCE: the most ids that are removed
+#: in one step.
 _IDS_BETWEEN: Final = 500
 _IDS_AT_ONCE: Final = 1_000
 

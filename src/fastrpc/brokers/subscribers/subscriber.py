@@ -29,7 +29,8 @@ __all__ = ["Subscriber"]
 
 logger = logging.getLogger("fastrpc.broker")
 
-#: Reasons of dead letters: the last allowed delivery has failed; the message exceeds a limit of the server.
+#: Reasons of dead letters. EXHAUSTED: the last allowed delivery has failed. TOO_LARGE: the message exceeds a limit of
+#: the server.
 EXHAUSTED: Final = "deliveries"
 TOO_LARGE: Final = "the message is over a limit of the server"
 

@@ -27,7 +27,8 @@ _JSON = "application/json"
 #: The most methods that are listed if no method resembles the given name.
 SHOWN_NAMES = 10
 
-#: Types of JSON Schema for which the command line parses plain values. Values of any other type must be JSON.
+#: _TYPES: types of JSON Schema for which the command line parses plain values. Values of any other type (_OTHER) must
+#: be JSON.
 _TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _OTHER = "object"
 

@@ -39,7 +39,7 @@ class KeyRequest:
     #: 0: from now on.
     wait_index: int
 
-    #: The condition that the key exists, or that it does not; None: no condition.
+    #: `must_exist`: the condition that the key exists (True), or that it does not (False); None: no condition.
     must_exist: bool | None
     value_before: bytes | None
 

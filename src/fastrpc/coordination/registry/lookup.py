@@ -22,7 +22,7 @@ __all__ = ["ANSWER_SECONDS", "ServiceLookup", "call_errors"]
 #: Seconds for an answer, in addition to the wait of a watch.
 ANSWER_SECONDS = 2.0
 
-#: Most bytes of records per page. PAGES_SECONDS: the timeout for all pages of a list.
+#: PAGE_BYTES: the most bytes of records per page. PAGES_SECONDS: the timeout for all pages of a list.
 PAGE_BYTES = 1024 * 1024
 PAGES_SECONDS = 10.0
 

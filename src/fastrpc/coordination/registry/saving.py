@@ -19,8 +19,8 @@ logger = logging.getLogger("fastrpc.registry")
 #: Leases last at least this many seconds after a restart, so that every server can renew in time.
 GRACE_SECONDS = 15.0
 
-#: Seconds between a change and its snapshot, and between two snapshots. After a slow snapshot the pause is longer:
-#: SNAPSHOT_REST times its duration.
+#: SNAPSHOT_SECONDS: seconds between a change and its snapshot, and between two snapshots. After a slow snapshot the
+#: pause is longer: SNAPSHOT_REST times its duration.
 SNAPSHOT_SECONDS = 0.5
 SNAPSHOT_REST = 4.0
 

@@ -43,7 +43,7 @@ PROTOCOL = "rpcx-files"
 #: Most bytes that wait for the disk, or for the network.
 HELD_BYTES = 512 * 1024
 
-#: Seconds within which a token has to arrive. After SILENCE_SECONDS without a byte a transfer fails.
+#: TOKEN_SECONDS: seconds within which a token has to arrive. After SILENCE_SECONDS without a byte a transfer fails.
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 

@@ -39,7 +39,7 @@ __all__ = ["SERVICE_NAME", "RpcxFiles"]
 
 SERVICE_NAME = "_filetransfer"
 
-#: Most unused tokens. A token is valid for TICKET_SECONDS.
+#: MOST_WAITING: the most unused tokens. A token is valid for TICKET_SECONDS.
 MOST_WAITING = 1_024
 TICKET_SECONDS = 30.0
 

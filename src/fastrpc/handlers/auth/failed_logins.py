@@ -12,7 +12,8 @@ from fastrpc.status import Status
 
 __all__ = ["FailedLogins"]
 
-#: If a host presents this number of wrong credentials within a minute, each further verdict is delayed by a second.
+#: If a host presents MOST_FAILURES wrong credentials within FAILURE_SECONDS, each further verdict is delayed by
+#: PAUSE_SECONDS.
 MOST_FAILURES: Final = 10
 FAILURE_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 1.0

@@ -180,7 +180,7 @@ class InstanceLookup:
         self._index = Index()
         self._decode = CB.json(index=True)
         self._decoded = DecodedRecords(lambda _, instance: read_instance(instance))
-        # The hash of the last answer, and its entries.
+        # `_answer`: the hash of the last answer. `_entries`: its entries.
         self._answer: tuple[int, str] | None = None
         self._entries: list[Entry] = []
 

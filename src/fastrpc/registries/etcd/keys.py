@@ -142,7 +142,8 @@ class EtcdLease:
         self.record = endpoint
         name, _ = layout.record(endpoint)
         self._key = f"{layout.prefix}{service}/{name}"
-        # The etcd lease, the revision and the value of the last write. Lease and revision are 0 if unknown.
+        # `_lease`, `_revision`, `_written`: the etcd lease, the revision and the value of the last write. Lease and
+        # revision are 0 if unknown.
         self._lease = self._revision = 0
         self._written = b""
 

@@ -52,7 +52,8 @@ class EtcdLookup:
         self._gateway, self._prefix = gateway, prefix
         self._read, self._clock = read, clock
         self._keys: dict[str, _Keys] = {}
-        # The revision up to which the keys are known, and the ID of the cluster to which it belongs.
+        # `_revision`: the revision up to which the keys are known. `_cluster`: the ID of the cluster to which this
+        # revision belongs.
         self._revision = self._cluster = 0
         self._has_restarted = self._is_closed = False
         # The services with changes that `fetch` has not returned yet.

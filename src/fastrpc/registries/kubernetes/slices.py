@@ -16,7 +16,8 @@ from fastrpc.registries.kubernetes.api import ObjectMeta
 
 __all__ = ["DNS_LABEL", "Member", "Reading", "Slice", "chosen", "read_slice", "selector_of"]
 
-#: The label of a Service's slices, and the prefix of fastrpc's labels, which slices inherit from the Service.
+#: SERVICE_LABEL: the label of a Service's slices. PREFIX: the prefix of fastrpc's labels, which slices inherit from the
+#: Service.
 SERVICE_LABEL = "kubernetes.io/service-name"
 PREFIX = "fastrpc/"
 
@@ -24,7 +25,7 @@ PREFIX = "fastrpc/"
 PORT_NAME = "fastrpc"
 TLS_PROTOCOL = "fastrpc/tls"
 
-#: The form of a Service's name, and the form of a label's name.
+#: DNS_LABEL: the form of a Service's name. _LABEL_NAME: the form of a label's name.
 DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 

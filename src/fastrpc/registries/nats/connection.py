@@ -30,7 +30,8 @@ __all__ = ["ANSWER_SECONDS", "DROP_SECONDS", "FAILURES", "NatsAccess", "NatsConn
 Entered = TypeVar("Entered")
 T = TypeVar("T")
 
-#: The most seconds to connect, to wait for an answer, and to close a connection.
+#: The most seconds to connect (CONNECT_SECONDS), to wait for an answer (ANSWER_SECONDS), and to close a connection
+#: (DROP_SECONDS).
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 3.0
 DROP_SECONDS = 0.5

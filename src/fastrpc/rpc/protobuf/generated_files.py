@@ -59,11 +59,11 @@ class CutFiles:
 
     def __init__(self, services: Iterable[tuple[Any, Sequence[str]]], messages: Iterable[Any] = ()) -> None:
         self._services = {found.full_name: (found, frozenset(methods)) for found, methods in services}
-        #: The names of messages and enums to include completely, and of messages that are included only as outer
-        #: messages.
+        #: `_whole`: the names of messages and enums to include completely. `_places`: the names of messages that are
+        #: included only as outer messages.
         self._whole: set[str] = set()
         self._places: set[str] = set()
-        #: The descriptors of files by name, and for each file the names of its imports.
+        #: `_files`: the descriptors of files by name. `_imports`: the names of the imports of each file.
         self._files: dict[str, Any] = {}
         self._imports: dict[str, set[str]] = {}
         for found, methods in self._services.values():

@@ -34,7 +34,7 @@ _WIDE: Final = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
 _FLOATS: Final = frozenset({"double", "float"})
 _LARGEST_FLOAT: Final = float.fromhex("0x1.fffffep+127")
 
-#: A path of a field mask, and the start of a word in a path.
+#: _PATH: a path of a field mask. _WORD: the start of a word in a path.
 _PATH: Final = re.compile(r"([a-z0-9.]|_[a-z])*")
 _WORD: Final = re.compile("_([a-z])")
 

@@ -195,7 +195,7 @@ class ProtoField:
         self.shape = shape
         self.message = message
         self.enum = enum
-        #: The key of the field in the plain map, as a value and encoded.
+        #: The key of the field in the plain map, as a value (`plain_key`) and encoded (`key`).
         self.plain_key = name if key is None else key
         self.key = packed(self.plain_key)
         #: The encoded name, if `key` is a position: arguments may be a map with names as keys.

@@ -54,7 +54,7 @@ class ProtoPackage:
         self.failures: list[ConfigError] = []
         derivation = Derivation(name)
         self.services = [_service(one, derivation, self.failures) for one in services]
-        #: The messages and enums, in the order in which they are first used.
+        #: The messages and the enums, each in the order in which they are first used.
         self.messages: list[ProtoMessage] = []
         self.enums: list[ProtoEnum] = []
         #: Messages that are included without their fields, only because used messages are nested in them.

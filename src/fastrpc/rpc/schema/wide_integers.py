@@ -25,7 +25,8 @@ _LARGEST_EXACT: Final = 2**53
 #: A text with an integer of 16 to 40 digits, in the form of a JSON number. No type accepts longer integers.
 _WIDE: Final = re.compile(rb'"(-?[1-9][0-9]{15,39})"')
 
-#: The most values of one payload that are searched, and the most bytes that are decoded for the search in all levels.
+#: _MOST_VALUES: the most values of one payload that are searched. _MOST_BYTES: the most bytes that are decoded for the
+#: search, in all levels.
 _MOST_VALUES: Final = 10_000
 _MOST_BYTES: Final = 1 << 20
 

@@ -13,7 +13,7 @@ from fastrpc.escaping import KeepingHandler, printable
 
 __all__ = ["LogRing", "Recent"]
 
-#: The most calls, and the most log records, that are kept.
+#: The most calls (MOST_CALLS) and the most log records (MOST_RECORDS) that are kept.
 MOST_CALLS = 256
 MOST_RECORDS = 1_000
 
@@ -37,7 +37,7 @@ class LogRing(KeepingHandler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: deque[dict[str, Any]] = deque()
-        # The bytes of each record, and of all records together.
+        # `_sizes`: the bytes of each record. `_size`: the bytes of all records together.
         self._sizes: deque[int] = deque()
         self._size = 0
 

@@ -9,8 +9,8 @@ from typing import Any
 
 __all__ = ["stacks"]
 
-#: The most tasks that are shown, and the most frames of each stack: the innermost frames of a thread, the outermost
-#: frames of a task.
+#: MOST_TASKS: the most tasks that are shown. MOST_FRAMES: the most frames of each stack: the innermost frames of a
+#: thread, the outermost frames of a task.
 MOST_TASKS = 1_000
 MOST_FRAMES = 64
 

@@ -40,7 +40,7 @@ T = TypeVar("T")
 #: Seconds for which the agent may delay the answer to a watch (a blocking query).
 WATCH_SECONDS: Final = 55.0
 
-#: Most states that are kept for later watches, and most keys of such a state.
+#: The most states that are kept for later watches (_KEPT_WATCHES), and the most keys of such a state (_KEPT_KEYS).
 _KEPT_WATCHES: Final = 16
 _KEPT_KEYS: Final = 10_000
 

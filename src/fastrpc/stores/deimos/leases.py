@@ -20,12 +20,12 @@ class ItemLease:
     #: The instant at which the lease ends if it has no known item.
     due: float
 
-    #: The key of the item in Deimos; None without an item.
+    #: `key`: the key of the item in Deimos; None without an item.
     key: str | None = None
     value: str = ""
 
-    #: The created and modified index of the item. Both are 0 until the first write is answered; the revision is also 0
-    #: while a later write is not answered.
+    #: The created and the modified index of the item. Both are 0 until the first write is answered; `revision` is also
+    #: 0 while a later write is not answered.
     created: int = 0
     revision: int = 0
 

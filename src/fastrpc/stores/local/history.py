@@ -11,7 +11,8 @@ from fastrpc.stores.base import ItemChange
 
 __all__ = ["History", "HistoryObserver", "change_size", "is_watched"]
 
-#: Most changes of the history. The oldest are dropped in batches of a tenth.
+#: _CHANGES: the most changes of the history; the oldest are dropped in batches of a tenth. _BYTES: the most bytes of
+#: these changes.
 _CHANGES: Final = 10_000
 _BYTES: Final = 64 * 1024 * 1024
 

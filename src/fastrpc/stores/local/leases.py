@@ -18,8 +18,9 @@ class Leases:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Seconds by name. There is no object per lease, since a peer may create any number of leases: a full garbage
-        # collection with 200,000 objects blocked the loop for 60 ms, but it skips a dict of texts and numbers.
+        # `_seconds`: the seconds of each lease, by name. There is no object per lease, since a peer may create any
+        # number of leases: a full garbage collection with 200,000 objects blocked the loop for 60 ms, but it skips a
+        # dict of texts and numbers.
         self._seconds: dict[str, float] = {}
         self._ends: dict[str, float] = {}
         # Keys by name, only for leases with items: most new leases have no item yet.

@@ -62,7 +62,8 @@ class FileKind:
     #: The class of the errors.
     error: type[FastRPCError]
 
-    #: The hints for errors: another process holds the folder; the schema has a later version; the file is damaged.
+    #: Hints for errors: another process holds the folder (`if_held`); the schema has a later version (`if_later`); the
+    #: file is damaged (`if_damaged`).
     if_held: str
     if_later: str
     if_damaged: str

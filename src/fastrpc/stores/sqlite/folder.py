@@ -83,7 +83,7 @@ class SqliteFolder:
         self._tables, self._kind, self._sync = tables, kind, sync
         self._logger = logging.getLogger(f"fastrpc.{kind.name}")
         self._parts = OpenParts(place, kind, self._logger)
-        # The salts of the log, and the number of acknowledged commits in it.
+        # `_salts`: the salts of the log. `_commits`: the number of acknowledged commits in it.
         self._salts = bytes(8)
         self._commits = 0
         # Close the parts if the owner does not. The finalizer keeps the parts, and so the connection, alive until then.

@@ -25,7 +25,8 @@ __all__ = ["NumbersFile"]
 
 _SECTOR_BYTES: Final = 512
 
-#: A record: "frpc", its offset, a number, flags, the salts of a log, the number of its commits. A CRC-32 follows.
+#: _RECORD: "frpc", the offset of the record, a number, flags, the salts of a log, the number of its commits. _SUM: the
+#: CRC-32 that follows.
 _RECORD: Final = struct.Struct("<4sHQB8sQ")
 _SUM: Final = struct.Struct("<I")
 _NAME: Final = b"frpc"

@@ -71,8 +71,8 @@ class Reporter:
         # The instant from which the report being written counts as late; None: this was logged already.
         self._late_at: float | None = None
         self._counted: Counted | None = None
-        # One thread for counts, another for answers: a collector of the program may hang, and an answer then shows
-        # where.
+        # `_counting`, `_telling`: separate threads for counts and for answers. A collector of the program may hang, and
+        # an answer then shows where.
         self._counting: ThreadPoolExecutor | None = None
         self._telling: ThreadPoolExecutor | None = None
         if answer is not None:

@@ -28,7 +28,7 @@ from fastrpc.handlers.method_limits import EDGE_REASONS, EdgeReason
 
 __all__ = ["Kind", "ProcessPlace", "Role", "Scoreboard", "kind_of"]
 
-#: The number of words of a place, and their bytes.
+#: WORDS: the number of words of a place. WORD_BYTES: the bytes of a word.
 WORDS = 8
 WORD_BYTES = 8
 
@@ -191,7 +191,7 @@ class Scoreboard:
         self._map = mmap.mmap(self._file, header)
         #: An identity of the server for readers of its figures. It changes with each start.
         self.identity = secrets.token_hex(8)
-        #: All rows, and the counts of refusals. Words are aligned, so they are read and stored atomically.
+        #: `words`: all rows, and the counts of refusals. Words are aligned, so they are read and stored atomically.
         self.words = memoryview(self._map).cast("Q")
         self.places = [ProcessPlace(self, index) for index in range(places)]
 
