@@ -35,7 +35,7 @@ class Explanation:
     """A decision with its reasons."""
 
     is_allowed: bool
-    #: True if the method is unknown, and the policy would allow the call of an anonymous caller if it is public.
+    #: True if the method is unknown, and the policy would let an anonymous caller call it if the method is public.
     is_allowed_if_public: bool
     #: The rule that decided; None: no rule allows the call, or the method itself refuses the caller.
     decisive: RuleEffect | None

@@ -80,7 +80,7 @@ class KeySet:
         tls: TLS | None = None,
     ) -> None:
         parts, host, port = _parts_of(url)
-        #: For messages and logs.
+        #: The URL without secrets, for messages and logs.
         self.url = without_secrets(url)
         self._host = host
         self._port = port or (443 if parts.scheme == "https" else 80)
@@ -114,7 +114,7 @@ class KeySet:
             self._begin()
 
     def begins_look(self) -> bool:
-        """Return whether to fetch the set for an unknown key; such a fetch counts towards the limit a minute."""
+        """Return whether to fetch the set for an unknown key. If so, count the fetch towards the limit per minute."""
         if self._under_way() is not None:
             return True
         now = self._clock()
@@ -166,7 +166,7 @@ class KeySet:
             logger.warning("the keys at %s cannot be fetched: %s", self.url, error or "no answer in time")
             return False
         except Exception:
-            # For example when no thread can be started. The pause before the next attempt applies here as well.
+            # An unexpected error, for example if no thread can be started. It also delays the next attempt.
             self._failed_at = self._clock()
             logger.exception("the keys at %s cannot be fetched", self.url)
             return False

@@ -72,7 +72,7 @@ class BoundedHttpClient:
         self._port = port
         self._encrypt = encrypt
         self._most_bytes = most_bytes
-        # Re-entrant: a finalizer may call `close`, and it can run on any line of the thread that holds the lock.
+        # Re-entrant, because a finalizer may call `close`: it can run on any line of the thread that holds the lock.
         self._lock = threading.RLock()
         self._socket: socket.socket | None = None
         self._is_busy = self._is_closed = self._is_streaming = self._was_sent = False
@@ -292,7 +292,7 @@ class BoundedHttpClient:
             one.close()
 
     def interrupt(self) -> None:
-        """Fail a wait of another thread for a response; the next request opens a new connection."""
+        """Interrupt another thread that waits for a response: it gets an error. The next request connects again."""
         with self._lock:
             if self._socket is not None:
                 _shut(self._socket)

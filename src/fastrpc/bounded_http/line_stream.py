@@ -30,7 +30,7 @@ class _Connected(Protocol):
         """Use the connection in this thread; a failure drops the connection and is raised as HttpError."""
 
     def drop(self, only: socket.socket | None = None) -> None:
-        """Drop the connection; given `only`, drop it only if it is that one."""
+        """Drop the connection; with `only`, drop it only if it uses this socket."""
 
 
 class LineStream:

@@ -124,7 +124,7 @@ class Broker:
         return self._opened.backend
 
     async def declare(self, topic: Topic[Any]) -> None:
-        """Create a topic; its first use does so too. Declare a pattern before you publish to one of its names.
+        """Create a topic. Its first use creates it, too. Declare a pattern before you publish to one of its names.
 
         Raises:
             ConfigError: the topic exists with other settings, or it overlaps with another topic.

@@ -19,8 +19,8 @@ class MemoryBroker(EmbeddedBroker):
     """A broker that keeps messages only in the memory of this process, for one event loop.
 
     Args:
-        clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time
-            needs `catch_up` after each move.
+        clock: returns an instant in seconds that never decreases. If it does not follow the loop's time, call
+            `catch_up` each time it advances.
         wall: returns the time of day, in UTC.
     """
 

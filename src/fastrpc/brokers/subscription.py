@@ -64,7 +64,7 @@ class Subscription(Generic[T]):
         # Messages that `close` does not hand back.
         self._kept: Collection[Message[T]] = ()
         self._failure: Exception | None = None
-        # True if the subscription takes no more messages; true if it has also left its group.
+        # `_has_stopped`: whether the subscription takes no more messages; `_is_left`: whether it has left its group.
         self._has_stopped = self._is_left = False
         # Futures of waiting iterators, the longest wait first; each message wakes one iterator.
         self._waiters: deque[asyncio.Future[None]] = deque()

@@ -53,7 +53,7 @@ class SyncBroker:
         self._life.leave(kind, error, traceback)
 
     def declare(self, topic: Topic[Any]) -> None:
-        """Create a topic; its first use does so too."""
+        """Create a topic. Its first use creates it, too."""
         self._life.run(self._broker.declare(topic))
 
     @overload

@@ -110,9 +110,9 @@ class CommandGroup:
             raise
 
     def _follow(self, process: asyncio.subprocess.Process, held: Lock) -> None:
-        """Continue the command if it was stopped, with the foreground if it asked for that.
+        """Continue the command if it was stopped; if it was stopped for using the terminal, in the foreground.
 
-        If it did not ask, this process stops, too, and the command continues together with this process.
+        If it was stopped for another reason, this process stops, too, and both continue together.
         """
         stopped = None
         with contextlib.suppress(ChildProcessError):
@@ -123,7 +123,7 @@ class CommandGroup:
         if not (stopped.si_status in _ASKING and _owns_foreground()):
             self._leave_foreground()
             _signal_own_group(signal.SIGTSTP, signal.SIG_DFL)
-            # This process continues here. If the lock was lost while it was stopped, there is no time for SIGTERM.
+            # This process was stopped and continues here. If the lock was lost meanwhile, SIGTERM would be too late.
             held.lease.check()
             if not held.is_held:
                 self.send(signal.SIGKILL)

@@ -165,7 +165,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
 
         def show(done: int, total: int) -> None:
             if progress.tasks[bar].total is None:
-                # Leave the part that an earlier attempt copied out of the speed.
+                # The part that an earlier attempt copied must not count towards the shown speed.
                 progress.reset(bar, total=total, completed=done)
             progress.update(bar, completed=done)
 

@@ -194,7 +194,7 @@ def _also(names: Iterable[str]) -> str:
 
 
 def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
-    """Return the aliases of a method, without names by an alias of its service, which has a separate line."""
+    """Return the aliases of a method under its service's name. The aliases of the service have a separate line."""
     prefix = f"{service.name}."
     return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 

@@ -103,7 +103,7 @@ class RunSettings:
     #: The given fields of a `Place`, with the labels as pairs under "label".
     placed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
-    #: Files of tokens and rules.
+    #: The paths of the files of tokens and rules.
     tokens: str | None = None
     policy: str | None = None
     #: Whether the level was set, not defaulted.

@@ -105,7 +105,7 @@ class BaseAttempting(AttemptPlacing):
             raise
 
     async def run_batch(self, batch: Batch) -> list[Any]:
-        """Make the only attempt of a whole batch. A failed call's error stands in place of its value."""
+        """Make the only attempt of a whole batch. The error of a failed call is returned in place of its value."""
         try:
             await self.prepare()
             self._needs_ready = batch.needs_ready

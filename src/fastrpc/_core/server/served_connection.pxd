@@ -87,7 +87,7 @@ cdef class ServedConnection:
         # Whether the peer may list the services.
         public bint reveals_services
 
-        # Whether the calls are messages of a broker, which have no caller, and so no rights and no codecs of a caller.
+        # Whether the calls are messages of a broker. These have no caller, so neither rights nor codecs are checked.
         bint delivers
 
         # The description of the peer for handlers and logs; None until the engine knows the peer.
@@ -122,19 +122,20 @@ cdef class ServedConnection:
         set held
         object queue
 
-        # The reasons why requests take the slow path (bits of Hold); whether `StartTurns.turn` has the connection.
+        # `holding`: the reasons why requests take the slow path (bits of Hold); `is_in_turn`: whether `StartTurns.turn`
+        # has the connection.
         readonly int holding
         bint is_in_turn
-        # Whether a read is being handled. At its end, no task is the current one any more.
+        # Whether a read is being handled. When the read ends, no handler's task stays the loop's current task.
         bint is_reading
         # The number of requests that are being decompressed (memory_budget.Room).
         int rooms
 
-        # With HOLD_LATE, the instant at which the current input arrived (`io/receive_tail`).
+        # If `holding` has HOLD_LATE: the instant at which the current input arrived (`io/receive_tail`).
         uint64_t dated_ns
 
-        # After a stall of the loop, which engines report by `StartTurns.hold_for_stall`: the instant at which the hold ends
-        # even if there may be more to read.
+        # The instant at which the hold after a stall of the loop ends, even if there may be more to read. Engines report
+        # stalls by `StartTurns.hold_for_stall`.
         uint64_t held_until_ns
         # If received bytes wait for their turn, the hold lasts longer, but not beyond this instant.
         uint64_t patient_until_ns
@@ -189,15 +190,15 @@ cdef class ServedConnection:
     cdef inline Py_ssize_t calls_under_way(self) except -1:
         return (0 if self.held is None else len(self.held)) + (0 if self.queue is None else len(self.queue))
 
-    # The last resort, so that each call ends. `tell_failure` calls `Outcomes.fail` and catches its errors. `answer_last`
+    # Fallbacks that end a call in any case. `tell_failure` calls `Outcomes.fail` and catches its errors. `answer_last`
     # handles an error of the answer: an unanswered call gets a minimal failure; otherwise the connection is closed.
     cdef int tell_failure(self, Call call, Failure failure) except -1
     cdef int answer_last(self, Call call, object error, bint is_unanswered, bint has_run) except -1
 
-    # For an expired credential: the streaming calls.
+    # Return the streaming calls in progress, which end when their credential expires.
     cdef list streams_under_way(self)
 
-    # The credential of the peer.
+    # Note that the peer's credential has expired, or that the peer has proved an identity.
     cdef int expire(self) except -1
     cdef int prove(self, object identity, uint64_t expires_ns) except -1
 

@@ -10,10 +10,10 @@ from fastrpc.rpc.identity import Identity
 logger: Logger
 
 class PlainDialect(Dialect):
-    """The dialect of protocols without special texts: None means the text of the dispatcher."""
+    """The dialect of protocols without special texts. It returns None, so that the dispatcher's text is used."""
 
 class PlainHandling(Handling):
-    """The handling of calls of a protocol without forms and mounted applications."""
+    """The handling of calls of a protocol that has neither forms nor mounted applications."""
 
 class ServedConnection:
     """The served calls of one connection, as the gate sees them.

@@ -28,7 +28,7 @@ from fastrpc.user_code import pass_interrupt as raise_interrupt
 
 logger = logging.getLogger("fastrpc.server")
 
-# The piece size of protocols without one. With it, each request is compared with the remaining memory.
+# The default of `piece_bytes`. It is so large that the remaining memory is checked for each request.
 cdef int64_t ANY_SIZE = <int64_t>1 << 62
 
 process_held = 0
@@ -66,7 +66,7 @@ cdef Marshal marshal_by_codec(MethodRoute route, int codec, object gate):
 
 
 cdef class PlainDialect(Dialect):
-    """The dialect of protocols without special texts: None means the text of the dispatcher."""
+    """The dialect of protocols without special texts. It returns None, so that the dispatcher's text is used."""
 
     cdef str unknown_method(self, Call call, str method, object services):
         return None
@@ -91,7 +91,7 @@ cdef class PlainDialect(Dialect):
 
 
 cdef class PlainHandling(Handling):
-    """The handling of calls of a protocol without forms and mounted applications."""
+    """The handling of calls of a protocol that has neither forms nor mounted applications."""
 
     cdef object form_of(self, Call call):
         return None
@@ -103,7 +103,7 @@ cdef class PlainHandling(Handling):
         return 0
 
 
-# Each of their methods raises.
+# The flow and the outcomes of a connection whose protocol has not set any: each of their methods raises.
 NO_FLOW = Flow.__new__(Flow)
 cdef Outcomes NO_OUTCOMES = Outcomes.__new__(Outcomes)
 PLAIN_GROUPS = (<ContractGroups>ContractGroups.__new__(ContractGroups)).with_own(
@@ -112,7 +112,7 @@ PLAIN_GROUPS = (<ContractGroups>ContractGroups.__new__(ContractGroups)).with_own
 
 
 cdef class ServedConnection:
-    """The served calls of one connection, from the view of the gate."""
+    """The state of one connection and its served calls, as the gate sees it."""
 
     def __cinit__(self, *arguments, **options):
         self.piece_bytes = ANY_SIZE
@@ -127,7 +127,7 @@ cdef class ServedConnection:
         self.counters = gate.counters.by_method(protocol)
 
     def __dealloc__(self):
-        # Needed if the loop was closed, because the connection is not notified of its end then.
+        # The counts are not 0 if the loop was closed before the connection: it was then not notified of its end.
         hold_bytes(-self._sum())
 
     cdef inline int64_t _sum(self) noexcept:
@@ -173,7 +173,7 @@ cdef class ServedConnection:
         name = "a call" if call.route is None else call.route.method
         report(f"the answer of {name} cannot be written", error)
         if call.flags & ONE_WAY or self.is_closed or call.state == STATE_GONE:
-            # No answer is needed.
+            # The caller expects no answer, or cannot receive it.
             return pass_interrupt(self.gate.loop_state.loop, error)
         # Drop the metadata, which may have caused the error.
         call.sent_metadata = None
@@ -237,7 +237,7 @@ cdef class ServedConnection:
         return self.max_metadata if self.groups.forms is None else self.groups.forms.most_metadata()
 
     cdef int note_answer(self, Call call, int status, dict fields, object compress) except -1:
-        """Keep the parts of an answer by HTTP for a gateway, of a call without forms."""
+        """Store the HTTP parts of an answer that a gateway sends on. This is for calls without forms (`link/contract`)."""
         return 0
 
     cdef bint takes_codec(self, Call call) except -1:
@@ -249,7 +249,7 @@ cdef class ServedConnection:
         return 0
 
     cdef int64_t passed_bytes(self) except? -1:
-        """Return the bytes of messages that other answers overtake. Up to `send_hard` they prevent no call from starting."""
+        """Return the bytes of messages that other answers can overtake. Up to `send_hard`, calls start despite them."""
         return 0
 
     cdef int weigh_answer(self) except -1:

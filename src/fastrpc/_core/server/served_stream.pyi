@@ -71,7 +71,7 @@ def throw_at_plain_yield(messages: Any) -> None:
 
 @final
 class OnLoop:
-    """An asynchronous generator of the messages of an inline generator, which runs on the loop."""
+    """An asynchronous generator that steps an inline (synchronous) generator on the loop and yields its messages."""
 
     def __init__(self, messages: Any) -> None: ...
     def __aiter__(self) -> OnLoop: ...

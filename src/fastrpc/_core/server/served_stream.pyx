@@ -9,9 +9,9 @@
 A generator is stepped only while its stream has room, so at most one message waits for credit, and the messages yielded
 before the end or an error were sent. A series of steps takes a few milliseconds at most, even if there is more room.
 
-A generator ends by itself, or CancelledError is raised at its current `yield`: if the caller cancelled or disconnected,
-the deadline passed, the server drains, the stream was idle for too long, or the last message cannot be sent. Messages
-yielded after that are dropped; an exception ends the call. `drive` runs generators on the loop,
+A generator ends by itself, or is stopped: CancelledError is raised at its current `yield` if the caller cancelled or
+disconnected, the deadline passed, the server drains, the stream was idle for too long, or the last message cannot be
+sent. Messages yielded after that are dropped; an exception ends the call. `drive` runs generators on the loop,
 `handlers/generator_job.py` runs generators in a thread.
 """
 
@@ -81,7 +81,7 @@ cdef class ServedStream(StreamChannel):
         return payload
 
     cdef int commit(self) except -1:
-        """Send the current contents of `reply_metadata`. Later entries are sent with the end."""
+        """Send the current contents of `reply_metadata`. Later entries are sent with the end of the stream."""
         cdef ServerCall call = self.served
         self.is_committed = True
         if call._reply_metadata is not None and _is_wanted(self):
@@ -364,7 +364,7 @@ cdef int _emit_as(ServedStream stream, bytes payload, int compressor) except -1:
     call.counters.moved(0, PyBytes_GET_SIZE(payload))
     call.moved_bytes += PyBytes_GET_SIZE(payload)
     stream.flow.message(call, payload, stream.codec, compressor)
-    # Most messages are small and need no call.
+    # Most messages are small, and are not weighed.
     if PyBytes_GET_SIZE(payload) > SMALL_OUTPUT:
         stream.output_room.weigh(call.connection, PyBytes_GET_SIZE(payload))
     return 0
@@ -387,7 +387,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.output_room = room
     stream.compress_above = runner.compress_above
     stream.checks_results = runner.checks_results
-    # Without a stream of the caller, nothing follows its REQUEST.
+    # If the caller sends no stream, nothing follows its REQUEST.
     stream.input_ended = not call.route.takes_stream
     stream.output_ended = not call.route.gives_stream
     call.stream = stream
@@ -456,7 +456,7 @@ def throw_at_plain_yield(messages):
 
 
 cdef class OnLoop:
-    """An asynchronous generator of the messages of an inline generator, which runs on the loop."""
+    """An asynchronous generator that steps an inline (synchronous) generator on the loop and yields its messages."""
 
     def __init__(self, messages):
         self._messages = iter(messages)

@@ -13,7 +13,7 @@ cdef class ServerConnection(Connection)
 @cython.final
 cdef class ServerSide(Side):
     cdef:
-        # The connections in their opening.
+        # The server's connections that are still opening.
         Openings openings
 
         # `is_opening`: whether the connection is opening; `is_surplus`: whether it exceeds `Limits.connections`;

@@ -164,7 +164,7 @@ cdef int _trust_peer(ServerSide side) except -1:
 
 
 cdef bint _peer_rests(ServerSide side) noexcept:
-    """Return whether the peer waits for nothing, and reads only while it waits: it reads on before its next call.
+    """Return whether the peer is idle, and reads only while it waits for an answer: it reads again before its next call.
     """
     cdef ServerConnection connection = side.connection()
     return connection.settled and connection.peer.ping_reply_ms == 0 and connection.callee.calls.size == 0
@@ -279,8 +279,8 @@ cdef class ServerConnection(Connection):
         return self.decisions().openings.goes_on(self) if self.decisions().is_opening else 0
 
     cdef bint hears_rest_first(self) except -1:
-        # Without a call in progress, handle the held input first, which waits for a verdict: it may be one-way calls, which
-        # need no answer.
+        # Without a call in progress, handle the held input before the end of the input. It waits for a verdict, and may
+        # contain one-way calls, which need no answer.
         return not (self.callee.calls.size or self.callee.one_way_calls or self.slots.opened.size)
 
     cdef uint64_t check(self, uint64_t now) except? 0:

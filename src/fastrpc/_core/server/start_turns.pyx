@@ -133,7 +133,7 @@ cdef class StartTurns:
         return 0
 
     cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1:
-        """Note that the current input arrived at `came_ns`, because the loop was blocked or stalls are not watched."""
+        """Note that the current input arrived at `came_ns`. Hold further starts if the loop was blocked."""
         connection.now = now
         connection.dated_ns = came_ns
         if came_ns < now:

@@ -7,8 +7,8 @@ from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # The time that is subtracted for each cleanup: twice the measured time for the start, the cleanup and the answer of a
-    # stream that waits for changes. A CANCEL is read in a microsecond, so a read of thousands of CANCELs would otherwise be
+    # The time that a read loses for each handler that it cancels: twice the measured time for the start, the cleanup and
+    # the answer of a stream that waits for changes. Reading a CANCEL takes 1 µs: thousands in one read would otherwise be
     # followed by a tenth of a second of cleanup, which blocks the loop. With this, a peer that opens and closes such
     # streams gets turns as long as the turns of other peers.
     CLEANUP_NS = 150_000

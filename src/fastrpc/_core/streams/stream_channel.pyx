@@ -117,7 +117,7 @@ cdef class StreamChannel(Timed):
         return <bytes>payload
 
     cdef object take(self):
-        """Return the oldest message, and return its credit. A message that cannot be decoded ends the input."""
+        """Return the oldest message, and give its credit back to the sender. An undecodable message ends the input."""
         cdef Message message
         cdef bytes payload = self._pop(&message)
         self.taken(message.cost)
@@ -201,7 +201,7 @@ cdef class StreamChannel(Timed):
         return messages
 
     cdef int drop_messages(self) except -1:
-        """Drop messages that were not taken, and return their credit."""
+        """Drop messages that were not taken, and give their credit back to the sender."""
         cdef Message message
         self._steps = self._unpacking_error = None
         while self.waiting:
@@ -373,7 +373,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        """Return the credit of a message that left the channel."""
+        """Give the credit of a message that left the channel back to its sender."""
         raise NotImplementedError
 
     cdef int asked(self) except -1:

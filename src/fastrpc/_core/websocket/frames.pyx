@@ -40,7 +40,7 @@ cdef enum:
     UTF8_WHOLE = 0
     # No text begins so.
     UTF8_WRONG = 0xFF
-    # The bytes that must follow, each from 80 to BF.
+    # States in which one to three more bytes must follow, each from 80 to BF.
     ONE_MORE = 1
     TWO_MORE = 2
     THREE_MORE = 3

@@ -10,7 +10,7 @@ cdef enum:
     # Frames of unknown kinds.
     SKIPPED_FRAMES = 1000
     SKIPPED_FRAMES_PER_SECOND = 330
-    # Frames for calls that have ended, or the bytes of long frames.
+    # Frames for calls that have ended. LEAST_LATE_BYTES: the fewest bytes that such a frame costs in the byte budget.
     LATE_FRAMES = 1000
     LATE_FRAMES_PER_CALL = 4
     LATE_FRAMES_PER_SECOND = 330
@@ -47,7 +47,7 @@ cdef inline void open_idle_work(Budget* budget) noexcept nogil:
 
 
 cdef inline void pay_idle_work(Budget* budget) noexcept nogil:
-    """Return one token for an answered call, which offsets an unanswered one."""
+    """Give one token back for an answered call, which offsets an unanswered call."""
     if budget.left < budget.capacity:
         give(budget, 1, budget.capacity // budget.period)
 

@@ -69,7 +69,8 @@ cdef enum:
     MESSAGE_LIMIT = 4096  # bytes of a RESPONSE's text
     CONTROL_LIMIT = 16384  # bytes of AUTH, TEST and unknown kinds
     METHOD_LIMIT = 255
-    # The longest message of a stream: its credit beyond the window has to fit into the highest window.
+    # The longest message of a stream. The receiver grants credit for a message beyond the window, and both together
+    # must not exceed the highest window, 2³¹−1.
     STREAM_MESSAGE_LIMIT = 1_073_741_824
     # A longer payload is received directly into its final memory; for a shorter one the whole frame is awaited.
     PARTIAL_ABOVE = 16384

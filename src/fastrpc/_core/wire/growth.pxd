@@ -16,8 +16,8 @@ its limit.
 from libc.stdint cimport int64_t
 
 cdef enum:
-    # Divisors of the pool: the largest window, the growth of all windows together, and one step of the growth that is
-    # left.
+    # Divisors. WINDOW_SHARE: of the pool, for the largest window; GROWTH_SHARE: of the pool, for the growth of all windows
+    # together; STEP_SHARE: of the remaining growth, for the largest step.
     WINDOW_SHARE = 4
     GROWTH_SHARE = 2
     STEP_SHARE = 2
@@ -52,7 +52,7 @@ cdef struct Growth:
 
 
 cdef inline void open_window_pool(WindowPool* pool, int64_t size, int64_t largest_message) noexcept nogil:
-    """Let streams borrow `size` bytes, so that the largest message still fits beside windows that have grown."""
+    """Let streams borrow `size` bytes, or more if the largest message would not fit beside windows that have grown."""
     pool.growth_left = size // GROWTH_SHARE
     pool.left = max(size, pool.growth_left + largest_message)
     pool.most_window = size // WINDOW_SHARE
@@ -100,7 +100,7 @@ cdef inline int64_t take_owed(Growth* window) noexcept nogil:
 cdef inline int64_t wanted_growth(
     Growth* window, const WindowPool* pool, int64_t first_size, bint has_messages
 ) noexcept nogil:
-    """Return by how much the window has to grow, 0: not at all. The application waits for a message.
+    """Return by how much the window has to grow, 0: not at all. Call this while the application waits for a message.
 
     If the sender had to wait as well, the window delays both sides. A single time may be chance: a slow reader, too,
     has no message if the sender pauses for a moment.
@@ -122,7 +122,7 @@ cdef inline int64_t wanted_growth(
 
 
 cdef inline bint has_growth(const WindowPool* pool, int64_t growth) noexcept nogil:
-    """Return whether the pool can spend `growth` bytes on one window and leave enough for messages and others."""
+    """Return whether the pool can spend `growth` bytes on one window and leave enough for messages and other windows."""
     return 0 < growth <= pool.left and growth * STEP_SHARE <= pool.growth_left
 
 

@@ -288,7 +288,7 @@ cdef class NativeProtocol(WireProtocol):
         memcpy(place + more, PyBytes_AS_STRING(payload), size)
         return 0
 
-    # For single frames in tests and tools; connections use the four functions above.
+    # For single frames in tests and tools; connections use `parse`, `write` and `write_answer`.
 
     def decode(self, bytes data):
         """Parse one whole frame into a dict of its fields.
@@ -414,7 +414,7 @@ cdef int parse_plain(const char* body, Py_ssize_t present, Frame* frame) noexcep
     frame.payload_present = min(present, frame.payload_size)
     if frame.kind >= GOAWAY:
         check_texts(frame)
-    # Only a HEAD can be longer than the bytes that are kept; beyond its limit it is skipped, not stored.
+    # Wait for the whole body, except for a HEAD that exceeds its limit: its body is skipped, not stored.
     return present >= frame.payload_size or frame.payload_size > METADATA_BLOCK
 
 

@@ -14,8 +14,8 @@ cdef enum:
     MOST_OWED = 65_536
     # The bytes shared out in one turn of the connection.
     MOST_IN_ONE_TURN = 262_144
-    # Calls and answers get this many quanta together, so that 64 KiB are sent whole, if all of them get theirs within
-    # as many turns.
+    # While no stream waits, each call or answer gets up to this many quanta in one turn, so that 64 KiB are sent in one
+    # piece. It gets fewer if serving all of them would take more than this many turns.
     QUANTA_OF_CALLS = 4
 
 

@@ -64,7 +64,7 @@ class WireSettings:
 
     def __init__(self, of_server: bool) -> None: ...
     def compressor_number(self, number: int, name: str) -> int:
-        """Return this side's number for the compressor that is `number` locally; -1 if this side does not accept it."""
+        """Return the number of a compressor in frames to this side, like `codec_number`; -1: not accepted."""
 
     def copy(self) -> WireSettings: ...
     def encode(self, first: bool = True) -> bytes:

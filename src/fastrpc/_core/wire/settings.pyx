@@ -106,7 +106,7 @@ cdef class WireSettings:
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if name == WORKERS and self.workers == 1:
-                # 1 is the floor: omitting it keeps the opening of most servers short. Clients have no such setting.
+                # Omit the default of 1, to keep the opening of most servers short. Clients must not announce WORKERS.
                 continue
             if first or name != STREAM_WINDOW:
                 parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
@@ -122,17 +122,18 @@ cdef class WireSettings:
         return b"".join(parts)
 
     cdef int codec_number(self, int number, str name) except -2:
-        """Return this side's number for the codec that is `number` locally; -1 if this side does not accept it."""
+        """Return the number of a codec in frames to this side; -1: not accepted. `number` is its number in this process."""
         return number_for(self.codecs, number, name)
 
     def compressor_number(self, int number, str name not None):
-        """Return this side's number for the compressor that is `number` locally; -1 if this side does not accept it."""
+        """Return the number of a compressor in frames to this side, like `codec_number`; -1: not accepted."""
         return number_for(self.compressors, number, name)
 
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as):
-        """Compress a payload for this side with the compressor that is `number` locally; set this side's number.
+        """Compress a payload for this side; set `taken_as` to the compressor's number in frames to this side.
 
-        Return None if this side does not accept the compressor, or the payload does not shrink.
+        Return None if this side does not accept the compressor, or the payload does not shrink. `number` is the
+        compressor's number in this process.
         """
         cdef int known = number_for(self.compressors, number, compressor.name)
         if known < 0:

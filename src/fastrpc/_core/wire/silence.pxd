@@ -39,7 +39,7 @@ cdef inline uint64_t asked(Silence* silence, uint64_t now) noexcept nogil:
 
 
 cdef inline void forgive_silence(Silence* silence, uint64_t late) noexcept nogil:
-    """Note that this side read nothing for `late` nanoseconds, during which the peer was not silent."""
+    """Note that this side read nothing for `late` nanoseconds, which do not count as silence of the peer."""
     if silence.asked_ns:
         silence.asked_ns += late
 

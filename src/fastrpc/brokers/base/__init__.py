@@ -6,10 +6,10 @@
                                                          ▲                │ ├──nack(delay)──► again, counted
                                                          └── hand_back ───┘ └──reject────► DeadLetter ──replay──► group
 
-A backend stores messages, keeps their order and counts their deliveries. The facade adds types, pauses between retries,
-and a limit of deliveries after which a message becomes a dead letter. It reads the number of each delivery and settles
-it by one of four verbs: ack, nack, reject, hand_back. Objects that exist once per message are msgspec structs, which
-take a third of the time of dataclasses.
+A backend stores messages, keeps their order and counts their deliveries. The facade, `Broker`, adds types, pauses
+between retries, and a limit of deliveries after which a message becomes a dead letter. The facade settles each delivery
+by one of four verbs: ack, nack, reject, hand_back. Objects that exist once per message are msgspec structs, which take
+a third of the time of dataclasses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +117,7 @@ class GroupSettings:
     #: and ends when the member leaves.
     name: str | None
 
-    #: A topic's name, or a pattern below one topic.
+    #: A topic's name, or a pattern that one topic covers.
     pattern: str
 
     #: The place at which a new group starts.

@@ -31,7 +31,7 @@ TEXT_BYTES: Final = 512
 #: The greatest sequence number and size: files and protocols hold them as signed 64-bit integers.
 _GREATEST: Final = 2**63 - 1
 
-#: A sentinel that is equal to no headers.
+#: A sentinel that differs from the headers of every message.
 _NO_HEADERS_YET: Final = object()
 
 #: Bytes of memory that a text occupies besides its characters, including its place in a dictionary.

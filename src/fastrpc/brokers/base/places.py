@@ -9,7 +9,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = ["place_of", "text_of"]
 
-#: Digits of the greatest sequence number, 2 to the power of 63 less 1; CPython refuses to read thousands of digits.
+#: Digits of the greatest sequence number, 2**63 - 1. CPython refuses to read thousands of digits.
 _DIGITS: Final = 19
 
 

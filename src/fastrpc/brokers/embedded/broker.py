@@ -67,8 +67,8 @@ class EmbeddedBroker:
 
     Args:
         journal: None keeps nothing across restarts.
-        clock: returns an instant in seconds that never decreases. A clock that does not follow the loop's time
-            needs `catch_up` after each move.
+        clock: returns an instant in seconds that never decreases. If it does not follow the loop's time, call
+            `catch_up` each time it advances.
         wall: returns the time of day, in UTC.
         on_failed: called with the error of the commit that stopped the broker.
         cache_bytes: the most bytes of messages that stay in memory although the journal has them.
@@ -194,7 +194,7 @@ class EmbeddedBroker:
                 return published
             if records:
                 raise full_disk()
-            # The earlier messages with these ids may not have been stored yet.
+            # All messages are duplicates, but the earlier messages with these ids may not have been stored: try again.
 
     async def join(self, group: GroupSettings) -> EmbeddedMembership:
         """Become a member of a group."""

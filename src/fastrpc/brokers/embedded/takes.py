@@ -16,7 +16,7 @@ __all__ = ["AwaitedTake", "Take", "Takes"]
 
 
 class Take:
-    """A call of a member that waits for messages.
+    """A request of a member for messages, which may wait for them.
 
     Args:
         on_end: called with the take once it has messages or an error.

@@ -142,7 +142,7 @@ class BrokerCore:
         return None if topic is None else topic.settings
 
     def restore(self, topics: Sequence[SavedTopic], groups: Sequence[SavedGroup], now: float) -> None:
-        """Load the topics and groups of a journal. No topic may have been declared before."""
+        """Load the topics and groups of a journal. Call this before any topic is declared."""
         for saved in topics:
             topic = KeptTopic(saved.settings, self._effects)
             topic.restore(saved, now)
@@ -173,7 +173,7 @@ class BrokerCore:
         return self._incoming.publish(messages, now, wall)
 
     def committed(self, records: Sequence[Record], now: float) -> None:
-        """Make committed messages deliverable. They were the oldest uncommitted messages of their topics."""
+        """Mark messages as committed and deliverable. They must be the oldest uncommitted messages of their topics."""
         for name, run in groupby(records, _name_of):
             self.topics.of(name).reveal([*run], now)
         # Trim after the topics have dropped messages, since a drop needs the id of the record.
@@ -229,7 +229,7 @@ class BrokerCore:
         return group, member
 
     def take(self, group: MessageGroup, member: GroupMember, most: int, now: float) -> list[Delivery]:
-        """Start at most `most` messages for a member.
+        """Deliver at most `most` messages to a member.
 
         Raises:
             BrokerError: NOT_FOUND: the group was removed.

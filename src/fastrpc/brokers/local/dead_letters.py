@@ -9,7 +9,7 @@ __all__ = ["DeadLetters"]
 
 
 class DeadLetters:
-    """The deaths of messages by number, in their order.
+    """The dead messages of a group by number, in the order in which they died.
 
     Args:
         has_bodies: whether the bodies are in memory; otherwise a journal has them.

@@ -279,7 +279,7 @@ class MessageGroup:
         return True
 
     def retry(self, entry: Entry, pause: float, now: float) -> bool:
-        """Redeliver a message that is under way after a pause. Return False as in `settle`.
+        """End a delivery: its message is delivered again after a pause. Return False as in `settle`.
 
         Raises:
             ConfigError: the pause is not a number of seconds from 0.
@@ -292,7 +292,7 @@ class MessageGroup:
         return True
 
     def hand_back(self, entry: Entry, now: float) -> bool:
-        """Redeliver a message that is under way immediately; this delivery does not count. False: as in `retry`."""
+        """End a delivery without counting it: its message is delivered again immediately. False: as in `retry`."""
         if not self._conclude(entry):
             return False
         self._again(entry, entry.deliveries - 1, now, now)

@@ -27,7 +27,7 @@ class IncomingMessages:
     def __init__(self, topics: Topics, repeats: Repeats) -> None:
         self._topics = topics
         self._repeats = repeats
-        # The prefix of ids for messages without one.
+        # The prefix of the ids that are made for messages without an id.
         self._run = secrets.token_hex(8)
         self._ids = count(1)
 

@@ -80,7 +80,7 @@ class KeptTopic:
         self._hungry: dict[Reader, None] = {}
         self._effects = effects
         self._groups: list[Reader] = []
-        # By the name under which messages are published: the groups that get these messages.
+        # The groups that get the messages published under a name, by this name.
         self._covering: dict[str, list[Reader]] = {}
 
     # Publishing

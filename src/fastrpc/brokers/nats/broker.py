@@ -48,14 +48,14 @@ class NatsBroker:
 
     @property
     def limits(self) -> BrokerLimits:
-        """The abilities of the server; before the first connection, of a recent server."""
+        """The abilities of the server; before the first connection, the abilities of a recent server."""
         return self._link.limits
 
     async def __aenter__(self) -> Self:
         try:
             await self._link.connected()
         except BrokerError as error:
-            # Only a wrong setting fails the start: later calls try to connect again.
+            # Fail the start only if a setting is wrong. After any other error, later calls connect again.
             if not error.retryable:
                 await self._link.close()
                 raise

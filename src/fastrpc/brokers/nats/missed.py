@@ -1,12 +1,12 @@
 """Count the messages that a log dropped before a group got them. JetStream does not count them.
 
 JetStream numbers the deliveries of a consumer. If two deliveries have consecutive numbers, but there is a gap between
-their stream numbers, then the group got no message in the gap: the numbers of the gap below the stream's first message
-were dropped. A process sees only the deliveries to its own members. Only a group that gets all messages of its topic
-can be counted.
+their stream numbers, then the group got no message in the gap. Messages in the gap with numbers below the stream's
+first message were dropped. A process sees only the deliveries to its own members. Only a group that gets all messages
+of its topic can be counted.
 
-A delayed message has two stream numbers, as its schedule is removed when it is due. So the delayed messages that were
-delivered since the latest count are subtracted.
+A delayed message has two stream numbers, because its schedule is also a message, which is removed when the delayed
+message is due. So the delayed messages that were delivered since the latest count are subtracted.
 """
 
 import logging
@@ -51,7 +51,7 @@ class MissedMessages:
         """Note a delivery."""
         if reply.number == self._number + 1 and reply.sequence > self._sequence + 1:
             self._gaps.append((self._sequence + 1, reply.sequence))
-        # While there are no gaps, the schedule of this message is in none: counting it would hide a later loss.
+        # Count it only if there are gaps: its schedule may be in one. Otherwise the count would hide a later loss.
         if was_delayed and reply.deliveries == 1 and self._gaps:
             self._delayed += 1
         if reply.number > self._number:
@@ -60,7 +60,7 @@ class MissedMessages:
 
     def explain(self, name: str | None, first: int) -> int:
         """Count the dropped messages in the gaps; return their number. `first` is the stream's first message."""
-        # Replayed messages in the gaps belong to other groups.
+        # The gaps may also contain messages that are replayed to other groups: JetStream keeps these.
         gone = sum(max(min(end, first) - start, 0) for start, end in self._gaps)
         lost = max(gone - self._delayed, 0)
         self._gaps.clear()

@@ -41,13 +41,13 @@ for _, info in ipairs(try('XINFO', 'GROUPS', log) or {}) do
     end
 end
 if redis.call('HGET', topic, 'keep') == '' then
-    -- A queue that was sought has gaps.
+    -- A queue has gaps after a seek, so its messages are counted.
     beyond = redis.call('XLEN', log) - pending
 end
 local replay = redis.call('XRANGE', replays, '-', '+', 'COUNT', 1)[1]
 return {
     redis.call('ZCOUNT', key('members'), '(' .. now, '+inf'), pending, under_way,
-    -- The number of an entry of another program is unknown.
+    -- `beyond` is out of range if another program wrote the first entry, which then has no number.
     math.min(math.max(beyond, 0), redis.call('XLEN', log)),
     redis.call('XLEN', replays), redis.call('XLEN', key('dead')),
     tonumber(redis.call('HGET', key('group'), 'expired') or 0),
@@ -70,7 +70,7 @@ redis.call('XGROUP', 'CREATE', log, group, ARGV[3], 'MKSTREAM')
 redis.call('DEL', key('leases'), key('replays'), key('again'))
 redis.call('HSET', key('group'), 'epoch', time[1] .. '.' .. time[2])
 if redis.call('HGET', topic, 'keep') == '' then
-    -- A queue has no other group that could need the messages before.
+    -- A queue has no other group that could need the earlier messages.
     local last = redis.call('XINFO', 'GROUPS', log)[1][8]
     redis.call('XTRIM', log, 'MINID', '=', last)
     redis.call('XDEL', log, last)

@@ -32,13 +32,13 @@ local topic, log = KEYS[1], KEYS[1] .. ':log'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Returns the field `n` of an entry; another program may have written one without.
+-- Returns the field `n` of an entry; 0 if another program has written the entry without this field.
 local function number_of(entry)
     return entry[2][1] == 'n' and tonumber(entry[2][2]) or 0
 end
 
--- Wakes some members of a group that wait; it skips a member whose process does not hear. Without a right to channels
--- the change holds all the same: takes look by themselves.
+-- Wakes up to `count` waiting members of a group. Members whose process is not subscribed to its channel do not count.
+-- If the ACL forbids PUBLISH, the script still succeeds, since takes also poll.
 local function wake(group, count)
     local waiting = topic .. ':waiting:' .. group
     while count > 0 do
@@ -67,7 +67,7 @@ local function leases_of(source)
     return key(source == log and 'leases' or 'again')
 end
 
--- Returns the answer to a command; nothing where the server has no such group or stream, or has the group already.
+-- Returns the answer to a command; nil if the group or stream does not exist, or the group to create already exists.
 local function try(...)
     local answer = redis.pcall(...)
     local fault = type(answer) == 'table' and answer.err
@@ -82,18 +82,18 @@ local function try(...)
     error(fault)
 end
 
--- Wakes all takes of the group that wait.
+-- Wakes all waiting takes of the group.
 local function wake_all()
     wake(group, redis.call('HLEN', key('waiting')))
 end
 
--- Leaves a pending entry to all members from an instant on, with a number of deliveries.
+-- Makes a pending entry available to all members from the instant `due` on. `count` is its number of deliveries.
 local function leave_to_all(source, entry, count, due)
     redis.call('XCLAIM', source, group, '-', 0, entry, 'RETRYCOUNT', count, 'JUSTID')
     redis.call('ZADD', leases_of(source), due, entry)
 end
 
--- Removes a member; others may start its messages now, counted.
+-- Removes a member. Its messages are available to other members immediately; its deliveries count.
 local function release(consumer)
     for _, source in ipairs({log, key('replays')}) do
         local held
@@ -109,7 +109,7 @@ local function release(consumer)
     redis.call('HDEL', key('waiting'), consumer)
 end
 
--- Removes the group with its dead letters; a member that takes finds out.
+-- Removes the group with its dead letters. The next take of each member reports this.
 local function remove()
     try('XGROUP', 'DESTROY', log, group)
     redis.call('DEL', key('group'), key('members'), key('leases'), key('replays'), key('again'), key('dead'))
@@ -139,8 +139,8 @@ local function lose(of, count)
     end
 end
 
--- Drops the messages of a log that are too old, and counts for each group the messages that it has not started. By age
--- alone: a bound of the length would drop messages that are young.
+-- Drops the messages of a log that are too old, and counts for each group the messages that it has not started. The
+-- length of the log is not limited, because a limit would also drop recent messages.
 local function trim()
     local keep = redis.call('HGET', topic, 'keep')
     if not keep or keep == '' or tonumber(keep) >= now then

@@ -22,7 +22,7 @@ if redis.call('EXISTS', topic) == 0 then
 end
 local noted = redis.call('HGET', KEYS[2], group)
 if noted and noted ~= ARGV[7] then
-    -- The key of a topic, as of `topic_key`.
+    -- Build the key of the topic as `topic_key` does.
     local tag = noted:gsub('%%', '%%25'):gsub('}', '%%7D')
     if redis.call('EXISTS', ARGV[6] .. ':{' .. tag .. '}:group:' .. group) == 1 then
         return {noted}
@@ -94,7 +94,7 @@ local function take_due(source)
             redis.call('ZADD', leases_of(source), lease, id)
             add(source, entry, redis.call('XPENDING', source, group, id, id, 1)[1][4])
         else
-            -- The log has dropped it.
+            -- The log has dropped the entry.
             redis.call('XACK', source, group, id)
             redis.call('ZREM', leases_of(source), id)
             lose(group, 1)
@@ -103,7 +103,7 @@ local function take_due(source)
 end
 local function take_new(source)
     while not is_full() do
-        -- Few at once, as they may be long.
+        -- Read at most 8 messages at a time, because they may be long.
         local count = math.min(most - #found, 8)
         local read = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', source, '>')
         if not read then
@@ -194,8 +194,8 @@ local function deliveries(entry)
     return held and held[1] and held[1][4]
 end
 
--- Returns the outcome for an entry that is not the member's. After a kill with everysec the server may have forgotten
--- that it delivered one: then the message waits, and no attempt has settled it.
+-- Returns the outcome for an entry that the member does not hold. A server with appendfsync everysec may lose the
+-- delivery of an entry if it is killed: then the entry is beyond the group's last delivered entry, and is not settled.
 local function outcome_of(entry)
     local pending = is_same and try('XPENDING', source, group, entry, entry, 1)
     if not pending or #pending > 0 then
@@ -256,7 +256,7 @@ leave_to_all(source, ARGV[5], math.max(count + ARGV[7], 0), now + ARGV[6])
 if ARGV[6] == '0' then
     wake(group, 1)
 else
-    -- Each has to know when to look; which of them are free then is unknown.
+    -- Wake all members, so that each learns when the entry is due: it is unknown which of them will be waiting then.
     wake_all()
 end
 return 1
@@ -308,7 +308,7 @@ return outcomes
 """,
 )
 
-#: ARGV: group, member. Marks a member without a waiting take. If it was woken before, another member is woken.
+#: ARGV: group, member. Records that the member has no waiting take. If it was woken before, another member is woken.
 STOP_WAITING: Final = Script(
     ON_TOPIC,
     ON_GROUP,
@@ -320,7 +320,7 @@ return 1
 """,
 )
 
-#: ARGV: group, member.
+#: ARGV: group, member. Removes the member; its messages are available to other members immediately.
 LEAVE: Final = Script(
     ON_TOPIC,
     ON_GROUP,

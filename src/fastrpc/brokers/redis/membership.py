@@ -406,7 +406,7 @@ def _share(outcomes: Sequence["asyncio.Future[int]"], error: Exception) -> None:
 
 
 def stop_waiting(link: RedisLink, key: str, group: str, member: str) -> None:
-    """Mark a member as without a waiting take. If it was woken before, the server wakes another member."""
+    """Record that a member has no waiting take. If it was woken before, the server wakes another member."""
     # If the server is unreachable, takes find messages by polling.
     with contextlib.suppress(BrokerError):
         link.run(int, STOP_WAITING, (key,), (group, member)).add_done_callback(_leave_to_lease)

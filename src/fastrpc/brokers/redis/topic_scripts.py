@@ -43,7 +43,7 @@ while at <= #ARGV do
         entry = redis.call('XADD', log, '*', 'n', count, unpack(ARGV, at + 2, last))
         local instant, number = entry:match('(%d+)-(%d+)')
         if #number > 6 and tonumber(number) >= 1048576 then
-            -- The clock stands still, or is behind; the number has to fit into a sequence.
+            -- The clock has not advanced, or is behind. Use the next millisecond: the number must have at most 20 bits.
             redis.call('XDEL', log, entry)
             entry = string.format('%.0f-0', instant + 1)
             redis.call('XADD', log, entry, 'n', count, unpack(ARGV, at + 2, last))
@@ -57,7 +57,7 @@ while at <= #ARGV do
     at = last + 1
 end
 if added > 0 then
-    -- As many members of each group as there are messages, and each process with broadcasts.
+    -- Wake as many members of each group as there are messages, and each process that has broadcasts.
     for _, entry in ipairs(redis.call('SMEMBERS', topic .. ':waiting')) do
         local kind, name = entry:match('^(%l+):(.*)$')
         if kind == 'group' then
@@ -88,7 +88,7 @@ for _, name in ipairs(redis.call('SMEMBERS', topic .. ':names')) do
         release(gone[index])
     end
     if redis.call('ZCARD', key('members')) > 0 then
-        -- A member that was thought dead may have come back.
+        -- A member may have returned after its lease had expired.
         redis.call('HDEL', key('group'), 'empty')
     elseif #gone > 0 then
         redis.call('HSET', key('group'), 'empty', gone[#gone])

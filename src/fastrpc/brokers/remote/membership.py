@@ -42,7 +42,7 @@ class _Held(msgspec.Struct, eq=False):
 
 
 class _Answers:
-    """The answer to several acks. Their messages share it, instead of one future each.
+    """One answer that the messages of several acks share, instead of a future for each message.
 
     Args:
         tell: called with the result of `ack_many`, or with an error.

@@ -291,7 +291,8 @@ class Publications:
         if error is not None:
             self._tell(waits, error)
         if not self._answered:
-            # No answer is about to wake publishers. After a failure publishers publish again in the next iteration.
+            # No answer will wake publishers who join a held batch. Start it in the next iteration of the loop: after a
+            # failure, publishers publish again by then.
             get_running_loop().call_soon(self._begin_held, context=Context())
 
     def _tell(self, waits: Sequence[_Wait], error: BaseException) -> None:

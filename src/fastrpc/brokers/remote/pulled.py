@@ -113,7 +113,7 @@ class PulledMessages:
         """Take messages as a member of a group.
 
         Args:
-            seconds: the longest wait for a first message, and the length of the lease.
+            seconds: the longest wait for a first message, then the length of the lease.
             owner: the caller; only this identity may settle the messages.
             drain: ends the wait when it is done.
 

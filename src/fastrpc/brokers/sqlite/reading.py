@@ -145,7 +145,7 @@ class BrokerReader:
             gone, until = removed.of(number)
             until = self._instant(until)
             if settings.keep_seconds is not None:
-                # A log removes old messages, and the ids of removed messages are kept only for REPEATED_SECONDS.
+                # In a log, old messages are removed, and their ids are known for REPEATED_SECONDS only.
                 until = max(until, self._now - REPEATED_SECONDS)
                 until = min(until, next((place.kept_at for place in places), until))
             found.append(SavedTopic(settings, last, places, ids, gone, until))

@@ -92,7 +92,7 @@ class BrokerTables:
         return False
 
     def raise_to(self, connection: sqlite3.Connection, number: int, *, is_incomplete: bool) -> None:
-        # The lost messages had different numbers, and all of them may have been in the same topic.
+        # Raise the numbers of every topic by the number of lost messages: all of them may have been in that topic.
         lost = number - self.latest(connection)
         connection.execute(f"UPDATE topics SET last = {LATEST_SEQUENCE} + ?", (lost,))  # noqa: S608
         connection.execute("UPDATE numbers SET latest = ?", (number,))

@@ -80,10 +80,10 @@ class _Step:
     count: int = 0
     messages: list[Any] = field(default_factory=list)
     ids: list[tuple[Any, ...]] = field(default_factory=list)
-    # By topic.
+    # `last`: the latest number by topic; `dropped`: by topic, the numbers of dropped messages.
     last: dict[str, int] = field(default_factory=dict)
     dropped: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    # By the number of the topic.
+    # The ids and numbers of removed messages, by the number of the topic.
     removed: defaultdict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     # By group.
     places: dict[int, tuple[int, int]] = field(default_factory=dict)

@@ -402,7 +402,7 @@ class Subscriber:
             except BrokerError as error:
                 logger.warning("the outcome of %r is not kept yet: %s", message, error)
             except Exception as error:
-                # Such a message must not stay here forever. An example is a pause that the backend refuses.
+                # Another attempt would also fail, for example if the backend refuses the pause: hand the message back.
                 logger.error("%r is handed back, as its outcome cannot be kept", message, exc_info=error)
                 settle = message.hand_back
             await asyncio.sleep(pause())

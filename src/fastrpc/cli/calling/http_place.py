@@ -120,7 +120,7 @@ class HttpPlace:
         try:
             yield
         except (FastRPCError, BrokenPipeError):
-            # The broken pipe is standard output.
+            # BrokenPipeError is about standard output, not about the connection.
             raise
         except TimeoutError as error:
             text = f"no answer from {self.url} within {seconds:g} s"

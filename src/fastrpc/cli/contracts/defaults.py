@@ -163,7 +163,7 @@ class _Reader:
                 raise ValueError(f"{inner} is not a value of {name}")
             return f"{self._names.class_name(name, self._hidden)}({inner})", _Member()
         if name == "bytearray" and not all(type(one) is bytes for one in values):
-            # The argument could be a number of bytes, and arbitrarily large.
+            # The argument could be an int, the size of the bytearray, which may be arbitrarily large.
             raise ValueError(f"{inner} are not bytes")
         # Evaluate the default here too, so that the module of the contract cannot fail when it is imported.
         value = (

@@ -172,7 +172,7 @@ def _plan(
     """Return the plan of the gateway."""
 
     def configure(config: ServerConfig) -> ServerConfig:
-        # The protocols of the App may be meant for a server of its services.
+        # Replace the protocols of the App, which may be meant for a server of its services.
         return described(settings.over(replace(config, protocols=("http",))), about)
 
     def load() -> list[Any]:

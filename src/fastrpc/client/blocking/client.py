@@ -42,7 +42,8 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     threads. It releases the GIL while it waits. The constructor does no I/O: the first call connects.
 
     It may be used in the child of a fork, whether or not the parent used it: the child makes its own connections, and
-    the parent's are unaffected. A signal handler that calls the client in which its thread waits gets a RuntimeError.
+    the parent's are unaffected. A call in a signal handler raises RuntimeError if the interrupted thread was waiting in
+    the same client.
 
     Args:
         target, registry, selector: as for `Client`.
