@@ -6,6 +6,7 @@
 """
 
 import logging
+import re
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,8 @@ _VALUE_TYPE: Final = "google.protobuf.Value"
 _DEPTH: Final = 100
 #: The size of a header block limits the bytes of details, so the number of items needs no limit.
 _ITEMS: Final = 1 << 40
+#: An unpaired surrogate, which cannot be encoded as UTF-8.
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 #: Integers up to here are exact as a double.
 _EXACT: Final = 2**53
 
@@ -98,8 +101,9 @@ def _exact(value: Any) -> Any:
     if isinstance(value, list):
         return [_exact(held) for held in value]
     if isinstance(value, str):
-        # An unpaired surrogate cannot be encoded as UTF-8.
-        return value.encode("utf-8", "replace").decode()
+        # A copy only if it is needed: of details of megabytes each copy grows the heap of a server.
+        has_surrogate = not value.isascii() and _SURROGATE.search(value)
+        return value.encode("utf-8", "replace").decode() if has_surrogate else value
     return str(value) if isinstance(value, int) and not -_EXACT <= value <= _EXACT else value
 
 
