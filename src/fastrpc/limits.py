@@ -54,8 +54,8 @@ class RateLimit:
 
     Args:
         rate: calls a second; 0.1 is one call in ten seconds.
-        burst: calls at the same moment after a quiet time. Too low refuses calls that honest callers send together, too
-            high admits load peaks.
+        burst: calls at the same moment after a quiet time. Too low a value refuses calls that honest callers send
+            together, too high a value admits load peaks.
         per: the owner of a bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
             address by its /64, the user of a unix socket), "identity", or "metadata:<key>", the value of that entry.
             The last two need `Server(authenticate=…)`; callers without an identity then share one bucket.
@@ -87,8 +87,8 @@ class ConcurrencyLimit:
     the best of the last ten seconds, and rises otherwise. An adaptive limit does not count streams and one-way calls.
 
     Args:
-        limit: calls in progress, from the queue or their start to their end; or "adaptive". Too low leaves the server
-            idle, too high makes calls wait for each other inside their handlers.
+        limit: calls in progress, from the queue or their start to their end; or "adaptive". Too low a limit leaves the
+            server idle, too high a limit makes calls wait for each other inside their handlers.
         per: the key of a count, as for `RateLimit`; "server" or "method" for an adaptive limit.
         methods: the calls that count, as for `RateLimit`.
         initial: an adaptive limit before the first call.
@@ -183,8 +183,8 @@ class ConnectionRate:
 
     Args:
         rate: connections a second; 0.1 is one connection in ten seconds.
-        burst: connections at the same moment after a quiet time; None: `rate`, rounded up. Too low refuses clients that
-            open several connections together, and several computers behind one address.
+        burst: connections at the same moment after a quiet time; None: `rate`, rounded up. Too low a value refuses
+            clients that open several connections together, and several computers behind one address.
         per: the owner of a bucket: "address" (an IPv4 address or the /64 of an IPv6 address) or "server".
 
     Raises:

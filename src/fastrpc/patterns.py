@@ -134,7 +134,7 @@ class MethodPattern(WordPattern):
         return not self.is_exact and self.matches(f"{service}.x")
 
     def missing_in(self, methods: Iterable[str]) -> str | None:
-        """Return the service of a pattern that matches none of these methods; None if it matches any."""
+        """Return the service that this pattern names if the pattern matches none of these methods, else None."""
         if self.text == "**" or any(self.matches(method) for method in methods):
             return None
         return ".".join(self.words if self.has_rest else self.words[:-1])

@@ -82,8 +82,8 @@ class GeneratorJob(AwaitedJob):
                 if not self._payloads and not self._is_over:
                     await self._change()
                     continue
-                # Wait for room even after the last message: if the generator then fails, the stream would drop waiting
-                # messages.
+                # Wait for room even after the last message. Otherwise a failure of the generator would drop the
+                # messages that still wait.
                 room = self._stream.wait_where_full(bool(self._payloads))
                 if room is not None:
                     await room

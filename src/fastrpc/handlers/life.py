@@ -44,7 +44,8 @@ class MinuteLog:
         self._tell = tell
         self._clock = clock
         self._count = 0
-        # Kept unformatted until it is logged, because a flood may cause tens of thousands of events per second.
+        # Peer and reason of the last event. They are formatted only for the log, because a flood may cause tens of
+        # thousands of events per second.
         self._last: tuple[Any, str] = ("", "")
         self._told_at = float("-inf")
 
@@ -95,7 +96,8 @@ class Life:
     """Log the events of one server."""
 
     def __init__(self) -> None:
-        #: INFO; lower in a worker process, whose supervisor logs the event once for all workers.
+        #: The level of the records: INFO, or a lower level in a worker process, whose supervisor logs each event once
+        #: for all workers.
         self.level = logging.INFO
         #: Whether calls were cancelled because they did not end in time.
         self.has_cut_off = False

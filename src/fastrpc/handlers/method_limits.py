@@ -70,7 +70,7 @@ class MethodLimits:
     """The limits of one server, and their binding to its methods.
 
     Args:
-        limiters: count the calls of each limit.
+        limiters: the counter of calls for each limit, in the same order.
     """
 
     def __init__(self, limits: Sequence[CallLimit], limiters: Sequence[Limiter]) -> None:

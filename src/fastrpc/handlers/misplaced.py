@@ -28,7 +28,7 @@ class MisplacedClients:
 
     Args:
         spoken: the protocols of the server.
-        speaks_http2: whether the gateway accepts HTTP/2, whose preface gRPC connections have, too.
+        speaks_http2: whether the gateway accepts HTTP/2. gRPC connections begin with the same preface.
     """
 
     def __init__(

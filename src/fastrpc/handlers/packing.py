@@ -1,4 +1,4 @@
-"""Compression of long answers in slices. Their bytes count in the connection's memory meanwhile."""
+"""Compression of long answers in slices. Meanwhile the payload and its output count in the connection's memory."""
 
 from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.compressors.base import Compressor

@@ -34,7 +34,8 @@ __all__ = ["ServedPart", "ServiceTable", "is_inside_handler"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: The most methods of removed services that are remembered to refuse their calls. Methods removed earlier are unknown.
+#: The most methods of removed services whose calls are refused as calls of removed methods. Calls of methods that were
+#: removed earlier are refused as calls of unknown methods.
 MOST_WITHDRAWN = 1_000
 
 
@@ -129,13 +130,13 @@ class ServiceTable:
     async def enter(self, sources: Sequence[Any]) -> None:
         """Open the sources, and serve their services."""
         async with AsyncExitStack() as opening:
-            # The sources opened so far see the error of a source that fails to open.
+            # If a source fails to open, the exits of the sources opened before it receive the error.
             found = await open_sources(sources, await opening.enter_async_context(SourceScope()))
             self._stack.push_async_exit(opening.pop_all())
         for service, scope in found:
             self.add(service, scope)
         if self.definitions:
-            # Without sources the services are added later.
+            # Check the patterns only if there are services: a server without sources gets its services later.
             check_patterns(
                 self._call_limits, [*self._subscribed(), *(route.method for route in self.gate.routes)]
             )
@@ -201,7 +202,7 @@ class ServiceTable:
         if known is not None and known.owner is not given.owner and not (known.is_part and given.is_part):
             raise ConfigError(
                 f"the service {given.name!r} is two classes, {known.owner.__qualname__} and {given.owner.__qualname__}",
-                hint=f'give one another name, or mark each as a part: @fastrpc.service("{given.name}", part=True)',
+                hint=f'rename one of them, or mark each as a part: @fastrpc.service("{given.name}", part=True)',
             )
         return given, tuple(given.methods)
 

@@ -98,7 +98,7 @@ class ThreadJob(CallJob):
         """Record the error of a job that the pool did not start."""
         self._call.never_started = True
         if self._call.is_expired or self._call.remaining() == 0:
-            # This is checked first, because a deadline sets `is_cancelled` as well.
+            # Check the deadline before `is_cancelled`, because a deadline sets `is_cancelled` as well.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
@@ -127,7 +127,7 @@ class ThreadJob(CallJob):
 
 
 class AwaitedJob(ThreadJob):
-    """A job that a coroutine waits for: a stream's, or a call's inside interceptors.
+    """A job that a coroutine waits for: the handler of a stream, or of a call inside interceptors.
 
     The thread cannot be stopped. A cancelled coroutine waits until the thread has returned, so that the call keeps its
     slot, a drain waits for the call, and the sources stay open.
@@ -163,7 +163,7 @@ class AwaitedJob(ThreadJob):
                 await self._change()
             except asyncio.CancelledError:
                 if self._workers.is_closed:
-                    # The loop is about to end; threads may run longer.
+                    # The pool is closed because the loop is about to end. Threads may run longer, so do not wait.
                     break
         if self._error is not None and not isinstance(self._error, asyncio.CancelledError):
             raise self._error from error

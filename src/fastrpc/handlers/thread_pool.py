@@ -52,13 +52,13 @@ class Job(Protocol):
         """Return whether the caller gave up: then the job never starts. Called in any thread."""
 
     def run(self) -> None:
-        """Call the handler and keep its result or error. In a thread of the pool."""
+        """Call the handler and keep its result or error. Called in a thread of the pool."""
 
     def refuse(self, reason: str) -> None:
-        """Record why the job will never run. On the loop, never within `submit`."""
+        """Record why the job will never run. Called on the loop, never within `submit`."""
 
     def done(self) -> None:
-        """Deliver the outcome. On the loop, never within `submit`."""
+        """Deliver the outcome. Called on the loop, never within `submit`."""
 
 
 #: A job, the instant of its arrival, whether it belongs to a stream, and the rank of its priority.
@@ -241,9 +241,10 @@ class ThreadPool:
                     self._wake()
 
     def _make_room(self, rank: int) -> bool:
-        """Make room in a full queue: remove jobs whose callers gave up, else a sheddable job for a job of this rank.
+        """Remove jobs from a full queue; return whether there is room for a job of this rank.
 
-        The search visits every job, so it runs rarely.
+        Jobs whose callers gave up are removed. If there are none, a job of a higher rank replaces a sheddable job. The
+        search visits every job, so it runs rarely.
         """
         now = monotonic()
         before = self._in_flight
@@ -381,7 +382,7 @@ class ThreadPool:
         bell.ring()
 
     def _run(self, entry: _Entry) -> bool:
-        """Run or refuse a job; return whether this thread has to ring for the loop."""
+        """Run or refuse a job; return whether this thread has to wake the loop with the bell."""
         job, since = entry[:2]
         waited = monotonic() - since
         count_wait(int(waited * 1e9))

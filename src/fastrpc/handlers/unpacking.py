@@ -52,7 +52,7 @@ LOOK_SECONDS: Final = 0.02
 #: The number of steps that a payload has in its turn: half a megabyte of output.
 TURN_STEPS: Final = 64
 
-#: One turn in this number goes to the next payload of the current line, all other turns to the smallest payload of all
+#: Every TURNS-th turn decompresses the next payload of the current line, all other turns the smallest payload of all
 #: lines.
 TURNS: Final = 4
 
@@ -352,7 +352,7 @@ class Unpacking:
     def stop(self, call: ServerCall) -> None:
         """Stop the decompression of a call that was given up. The gate answers the call immediately."""
         job = self._jobs.pop(call, None)
-        # If there is no job, the call waits for something else.
+        # A call without a job does not wait for decompression.
         if job is not None:
             job.drop()
             call.connection.gate.unpacked(call, b"", None)
@@ -389,7 +389,7 @@ class Unpacking:
     def _end_request(self, call: ServerCall, payload: bytes, error: DecodeError | str | None) -> None:
         del self._jobs[call]
         if isinstance(error, str):
-            error = f"{call.method} is larger than it states, decompressed, and memory is full: {error}"
+            error = f"{call.method}: a decompressed request is larger than it states; memory is full: {error}"
         call.connection.gate.unpacked(
             call, payload, _refusal(call, error) if isinstance(error, DecodeError) else error
         )
@@ -410,7 +410,7 @@ class Unpacking:
     ) -> None:
         failure = None
         if isinstance(error, str):
-            text = f"{call.method}: a message is larger than it states, decompressed, and memory is full: {error}"
+            text = f"{call.method}: a decompressed message is larger than it states; memory is full: {error}"
             failure = CallError(Status.RESOURCE_EXHAUSTED, text)
         elif error is not None:
             refusal = _refusal(call, error)

@@ -105,7 +105,7 @@ class _Open(Generic[B]):
 
 
 class NamedBackends(Generic[B]):
-    """Backends `memory://name`. A process has one per name, which is shared until its last user closes it.
+    """Backends `memory://name`. A process has one backend per name. All users share it; the last user closes it.
 
     Args:
         name: the name of the kind in error texts, such as "store".

@@ -63,7 +63,7 @@ class BlockingThread:
         """Cancel a coroutine whose waiting thread was interrupted, and wait for its end."""
         is_over = threading.Event()
         with self._lock:
-            # Closing cancels all coroutines.
+            # `close` has cancelled all coroutines.
             if self._is_closed:
                 return
             self._loop.call_soon_threadsafe(begun.give_up, unwanted, is_over)

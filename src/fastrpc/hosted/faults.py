@@ -73,7 +73,7 @@ class BackendErrors:
         return f"is it running? `fastrpc {self._command}` serves one" if is_absent else error.hint
 
     def _answered(self, error: CallError) -> FastRPCError:
-        # The backend has stopped before its server; another server may answer soon.
+        # A backend that has stopped before its server answers UNAVAILABLE. Another server may answer soon.
         is_away = error.status is Status.UNAVAILABLE
         details: Any = error.details
         return self._failure(

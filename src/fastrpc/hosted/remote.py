@@ -22,7 +22,7 @@ def hosted_client(
     timeouts: Timeouts,
     message_bytes: int,
 ) -> Client:
-    """Return a client, which is not entered yet, for the hosted service at a URL. Remove the URL's options.
+    """Return a client, which is not entered yet, for the hosted service at a URL. Remove the options from `url`.
 
     Args:
         service, contents: words for error texts, such as "store" and "other keys".

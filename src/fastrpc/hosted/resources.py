@@ -12,7 +12,7 @@ _of_run: Final[contextvars.ContextVar[Mapping[str, Any]]] = contextvars.ContextV
 
 
 def run_with(resources: Mapping[str, Any]) -> None:
-    """Set the resources, by name, for code of a server that runs outside calls."""
+    """Set a server's resources, by name, for its code that runs outside calls, such as scheduled methods."""
     _of_run.set(resources)
 
 

@@ -79,7 +79,7 @@ def check_hosted(address: Address) -> None:
     real = inherited_address(address, is_encrypted=False) if is_inherited(address) else address
     if real.scheme not in ("tcp", "tls"):
         raise ConfigError(
-            f"{address} is neither TCP nor TLS, and the URL for clients names no other address",
+            f"{address} is neither TCP nor TLS, and a URL for clients can name only such addresses",
             hint="listen at tcp://host:port or tls://host:port",
         )
 

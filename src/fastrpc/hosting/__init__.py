@@ -3,10 +3,10 @@
     application    `fastrpc.asgi`: settings, lifespan, scopes
     application_requests, application_answers    a request as HTTP/1.1, its answer as events
     application_sockets    messages of a WebSocket as frames
-    application_transport    between these and the engine of the gateway
+    application_transport    passes the bytes of the modules above to the engine of the gateway, and back
 
     mounts    the applications of `HTTP.mounts`: their paths, their requests, their start and their end
-    mounts_lifespan    the lifespan of one of them;  mounts_scope: the scope of a request
+    mounts_lifespan    the lifespan of a mounted application;  mounts_scope: the scope of a request
 
-It is imported on first use.
+This package is imported on first use.
 """

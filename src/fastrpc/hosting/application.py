@@ -7,7 +7,7 @@
 
 Each request is passed to a new engine as HTTP/1.1, which the engine parses in C. A call takes some 30 µs, 8 of them in
 the engine and its handler. So the application shares the gateway's parsing, gate, codecs, limits, error texts and rules
-for browsers. An engine that accepts header fields directly would need a copy of this code.
+for browsers. An engine that accepts header fields directly would need a second implementation of these parts.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class ASGIApplication:
         if edge is not None:
             raise ConfigError(
                 f"call_limits has {type(edge).__name__}, but an ASGI application accepts no connections",
-                hint="set it in the server around, or serve by fastrpc.serve()",
+                hint="set it in the ASGI server, or serve by fastrpc.serve()",
             )
         self._make = partial(
             Server,
@@ -162,7 +162,7 @@ class ASGIApplication:
             yield
         finally:
             try:
-                # New requests are served while it drains, and get 503 afterwards.
+                # New requests are served while the server drains, and get 503 afterwards.
                 await self._server.__aexit__(None, None, None)
             finally:
                 self._server, self._serving = self._make(), None
@@ -212,7 +212,8 @@ class _Serving:
         opened.gate.dispatcher.listens(Address("tcp"))
         self._accepting, self._offer = opened.accepting, opened.offer
         self._loop = asyncio.get_running_loop()
-        # All requests run with the context variables of the start: a waiting request starts when another ends.
+        # All requests run with the context variables of the startup. Otherwise a request that waited would run with the
+        # context variables of the request whose end started it.
         self._context = copy_context()
         self._parts: OrderedDict[str, ServerParts] = OrderedDict()
 
@@ -236,8 +237,8 @@ class _Serving:
 def _host_of(scope: Mapping[str, Any]) -> str:
     """Return the host that decides who may read about the services, and which Host fields are accepted.
 
-    A server that listens at all addresses has loopback in the scope if a proxy runs on the same machine. So loopback
-    counts only if the client is local, too.
+    Even if a server listens at all addresses, the scope of a request from a proxy on the same machine has loopback as
+    the server's address. So loopback counts only if the client is local, too.
     """
     server, client = scope.get("server"), scope.get("client")
     host = str(server[0]) if server else ""

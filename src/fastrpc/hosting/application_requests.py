@@ -148,7 +148,7 @@ class _Body:
         """Pass the request to the engine. Close the transport once the client has disconnected."""
         try:
             if await self._pass_on():
-                # Only the disconnect can follow.
+                # After the body the only further event is the disconnect.
                 await self._part()
         except Exception:
             logger.exception("the body of a request to fastrpc.asgi cannot be read")
@@ -161,8 +161,9 @@ class _Body:
         is_newer, is_chunked = version > "1.1", b"transfer-encoding" in fields
         head = request_head(self._scope, verb, _OF_CHUNKS if is_chunked else _OF_CONNECTION)
         if not is_chunked and b"content-length" not in fields:
-            # In HTTP/2 a body needs none of these fields. A Content-Type announces a body, except with GET. Otherwise
-            # the first part shows whether there is a body: a route without one refuses even an empty chunked body.
+            # In HTTP/2 a body needs neither Transfer-Encoding nor Content-Length. A Content-Type announces a body,
+            # except with GET and HEAD. Otherwise the first part shows whether there is a body. A request without a body
+            # must not be sent as chunked, because some routes refuse even an empty chunked body.
             is_chunked = is_newer and b"content-type" in fields and verb not in {"GET", "HEAD"}
             if not is_chunked and (is_newer or b"expect" not in fields):
                 return await self._pass_on_unknown(head, is_newer)
@@ -172,7 +173,7 @@ class _Body:
             await self.goes_on.wait()
         if is_chunked:
             return await self._pass_on_chunks(b"", True)
-        # Other forms are passed on, and the engine refuses them.
+        # The head has any other form of Content-Length unchanged, and the engine refuses it.
         length = fields.get(b"content-length", b"")
         return await self._pass_on_known(int(length) if length.isdigit() and len(length) <= _DIGITS else 0)
 
@@ -191,7 +192,8 @@ class _Body:
 
     async def _pass_on_unknown(self, head: bytes, is_newer: bool) -> bool:
         """Pass on a body whose first part shows whether there is one."""
-        # With HTTP/2 pass the head on first: the part may never arrive, and the request has to count and time out.
+        # With HTTP/2 pass the head on first: the first part of the body may never arrive, but the request has to be
+        # counted and has to time out.
         early, head = (head, b"") if is_newer else (b"", head)
         self._transport.push(early)
         part, has_more = await self._part()

@@ -89,7 +89,7 @@ async def _pass_on(
         while (event := await receive())["type"] == "websocket.receive":
             text, content = event.get("text"), event.get("bytes")
             if text is not None:
-                # Let surrogates pass, since the engine refuses text that is not UTF-8.
+                # Encode surrogates unchanged: the engine then refuses the text, because it is not UTF-8.
                 await transport.feed(_client_frame(_TEXT, text.encode("utf-8", "surrogatepass")))
             else:
                 await transport.feed(_client_frame(_BINARY, content or b""))

@@ -157,7 +157,7 @@ class _Mount:
             )
 
     async def _handle(self, body: bytes) -> bytes:
-        """Run the application for one request. The core has the body."""
+        """Run the application for one request. `body` is unused: the application receives the body from the core."""
         request = current_request()
         socket = request.socket
         self._running.add(request)

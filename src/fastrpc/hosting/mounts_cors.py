@@ -61,7 +61,7 @@ def _paths_of(method: MethodRoute) -> Iterator[tuple[str | None, Sequence[RouteP
 
 
 def _routes(application: Any, prefix: str, has_cors: bool, depth: int) -> Iterator[_Route]:
-    """Yield the routes of an application that are below CORS middleware."""
+    """Yield the routes in an application to which CORS middleware applies."""
     while depth < _DEEPEST:
         has_cors = has_cors or _has_cors(application)
         routes = getattr(application, "routes", None)
@@ -126,7 +126,7 @@ def _fits(part: RoutePart, segment: str) -> bool:
     if not part.is_fixed:
         return segment != ""
     texts = _PARAMETER.split(segment)
-    # The split texts alternate with kinds.
+    # The split yields the fixed texts, and between them the kinds of the parameters.
     pattern = re.escape(texts[0])
     for kind, text in zip(texts[1::2], texts[2::2], strict=True):
         pattern += _KINDS.get(kind or "", ".+") + re.escape(text)

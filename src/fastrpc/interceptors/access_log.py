@@ -25,8 +25,8 @@ class AccessLog:
     A record has these fields: `side`, `service`, `method`, `status`, `peer`, `identity`, `duration_ms`, `bytes` (of all
     payloads), `trace_id` and `request_id`. A field without a value is None. A stream is one call.
 
-    Calls that a handler makes pass the request id of its call on, in the metadata entry `frpc-request-id`. An id from
-    the caller is kept if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
+    Calls that a handler makes have the request id of the handler's own call, in the metadata entry `frpc-request-id`.
+    An id from the caller is kept if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
 
     On a server the log runs outside all interceptors, whatever its position in the list. Calls that are refused before
     interceptors run are not logged.

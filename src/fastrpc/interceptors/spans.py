@@ -199,7 +199,8 @@ class CallSpans:
         span_context = span.get_span_context()
         if not span_context.is_valid and not around:
             if side == "client" and contexts.get_current():
-                # There may be something to propagate, such as baggage. Otherwise the encoded metadata is not touched.
+                # The context may have data to propagate, such as baggage. With an empty context, do not touch the
+                # encoded metadata.
                 propagate.inject(call.metadata, None, _METADATA)
             return _Begun(span, attributes, None, begun)
         inside = trace.set_span_in_context(span, around)

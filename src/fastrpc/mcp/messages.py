@@ -244,7 +244,7 @@ def _request_of(message: _Message, number: int | float | str) -> _Request | Answ
 
 
 def refused_body(text: str) -> Answer:
-    """Return the answer to a body that is not read."""
+    """Return the answer to a request with a refused body; `text` has the reason."""
     return _error(400, _INVALID_REQUEST, text)
 
 

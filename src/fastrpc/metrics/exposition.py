@@ -63,7 +63,7 @@ def _checked(metric: Metric) -> Metric:
 
 
 def _note_unwritable(name: str, failing: set[str]) -> None:
-    """Log, once per metric, the currently handled error because of which the metric is missing."""
+    """Log once that a metric is missing on the page, with the error that is being handled."""
     if name not in failing:
         failing.add(name)
         logger.exception("the metric %s cannot be written, it is missing", name)
@@ -104,7 +104,7 @@ class Exposition:
 
 
 def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[Family]:
-    """Return the metrics of the program's registry as plain values, except some."""
+    """Return the metrics of the program's registry, except the names in `without`, as plain values."""
     ours, families = frozenset(without), list[Family]()
     for metric in _registered(failing):
         if metric.name not in ours:

@@ -37,8 +37,8 @@ _ABOUT: Final = (
     " the number."
 )
 
-#: `_END` is the schema of the line that marks the end of a stream and differs from every message. `_ENDED` is the
-#: schema of the value in this line.
+#: `_END` is the schema of the line that marks the end of a stream; no message has the form of this line. `_ENDED` is
+#: the schema of the value in the line.
 _ENDED: Final[JsonSchema] = object_schema(
     [("metadata", {"type": "object", "additionalProperties": {"type": "string"}}, False)], is_closed=False
 )

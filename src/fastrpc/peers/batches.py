@@ -78,7 +78,7 @@ class Batch:
         return values
 
     def count_unsent(self, error: FastRPCError) -> list[Any]:
-        """Count each call as failed without an attempt; return the list of outcomes, all this error."""
+        """Count each call as failed without an attempt; return the list of outcomes, with this error for each call."""
         size: int = self._calls.size
         for _ in range(size):
             count_unsent(self.head, error)

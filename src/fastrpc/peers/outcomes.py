@@ -28,7 +28,7 @@ __all__ = [
     "status_of",
 ]
 
-#: The name, in errors, of interceptors, fail modes and types whose code runs in a task of its call.
+#: The name, in error texts, of code of a program that runs in the task of a call: interceptors, fail modes, types.
 AROUND_CALL = "code around a call"
 
 
@@ -92,7 +92,7 @@ async def give_turn() -> None:
 
 
 def is_of_own_call(error: BaseException) -> TypeGuard[FastRPCError]:
-    """Return whether a call of this process raised an error."""
+    """Return whether the error was raised by a call that this process made."""
     return isinstance(error, FastRPCError) and error._of_own_call
 
 

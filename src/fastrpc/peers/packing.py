@@ -62,7 +62,7 @@ async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: 
     """Return the arguments of an attempt as they are sent, and whether they are compressed.
 
     Raises:
-        DeadlineExceededError: the deadline passed before.
+        DeadlineExceededError: the deadline passed before the compression ended.
         EncodeError: the compressor failed.
     """
     try:

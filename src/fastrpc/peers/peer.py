@@ -90,7 +90,7 @@ class Peer:
         return self._client
 
     def _serve(self, connection: Any, calling: PeerCalling, *, is_pushed: bool) -> None:
-        """Note that the peer serves calls on this connection, or accepts pushes on it."""
+        """Record that the peer serves calls on this connection, or accepts pushes on it."""
         self._is_pushed = is_pushed
         if not is_pushed:
             self.id = connection.peer.client_id.hex() or None
@@ -103,7 +103,7 @@ class Peer:
         return f"{self.address.scheme}:{'' if self._user is None else self._user}".encode()
 
     def _lose(self) -> None:
-        """Note that the connection is closed."""
+        """Record that the connection is closed."""
         self._connection = None
 
     def __str__(self) -> str:

@@ -159,7 +159,7 @@ class PeerRunner(Answers):
             state.set_connections([connection])
 
     def _end(self) -> None:
-        """Note that no further calls can be sent, and drop all data of the connection."""
+        """Record that no further calls can be sent, and drop all data of the connection."""
         self.is_closed = True
         if self._state is not None:
             self._state.set_connections(())
@@ -227,7 +227,7 @@ class PeerRunner(Answers):
         """Set the deadline of a call, and wait until there is room for it.
 
         Raises:
-            DeadlineExceededError: the deadline passed before.
+            DeadlineExceededError: the deadline passed before there was room.
         """
         call._start_clock()
         try:

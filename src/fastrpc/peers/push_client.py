@@ -47,11 +47,11 @@ class _PushRunner(PeerRunner):
     # Events of the connection
 
     def on_room(self) -> None:
-        """Note that there is room for further pushes."""
+        """Wake the tasks that wait for room: there is room for further pushes."""
         self.wake()
 
     def on_end(self) -> None:
-        """Note that the connection has ended."""
+        """Record that the connection has ended."""
         self._engine = None
         self._end()
 

@@ -194,7 +194,7 @@ class _NamedMethod:
     public = False
     roles: frozenset[str] = frozenset()
     timeout = None
-    #: Its result is unknown.
+    #: True, because the type of the result is unknown.
     admits_none = True
 
     def __init__(self, full_name: str, kind: "Kind") -> None:

@@ -309,7 +309,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         return task
 
     def intercept(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run the interceptors around the stream as a task, as `spawn` does: they end after the last attempt."""
+        """Run the interceptors around the stream as a task, like `spawn`. They continue after the last attempt."""
         self.is_intercepted = True
         task = self._interception = self.spawn(work)
         self._tasks.discard(task)
@@ -368,7 +368,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._check_failure()
 
     def until_told(self) -> asyncio.Future[None] | None:
-        """Return the future that interceptors have to wait for; None if they may get the end now."""
+        """Return a future while interceptors must wait for the end of the stream's last attempt, else None."""
         return None if self._is_told or self._is_over else self.change()
 
     @property
@@ -424,7 +424,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
 
 class _Ending:
-    """Ends a stream that was dropped in another thread: in its loop, or here if the loop stops or closes before.
+    """Ends a stream that another thread dropped: in the stream's loop, or in `__del__` if the loop stops or closes.
 
     Args:
         let_go: the bound method that ends the stream; it keeps the stream alive until then.
@@ -441,7 +441,7 @@ class _Ending:
             let_go()
 
     def __del__(self) -> None:
-        # End it here, because otherwise the attempts would keep their borrowed pointers to the stream.
+        # End the stream here, because otherwise its attempts would keep their borrowed pointers to it.
         self()
 
 

@@ -12,7 +12,9 @@ __all__ = ["split_messages", "takes_stream"]
 def split_messages(
     routes: RouteMaker, codec: str, verb: str, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[MethodRoute, tuple[Any, ...], dict[str, Any], Any]:
-    """Return a method's route, its arguments without the stream, and the stream. None: `open`, or a method without one.
+    """Return a method's route, its arguments without the stream, and the stream.
+
+    The stream is None for `open`, and for a method that takes no stream.
 
     Raises:
         TypeError: the verb does not fit the kind of method, the stream is missing, or `open` is given a stream.

@@ -22,11 +22,11 @@ NO_VALUE: Any = object()
 
 
 class StreamOutcome(ClientStream):
-    """The outcome of a stream. The waiting methods are in the other base class."""
+    """The outcome of a stream. The methods that wait are in another base class of the streams."""
 
     # Whether the stream ended.
     _is_over = False
-    # The stream only keeps this error, and never raises it.
+    # The error that ended the stream. The stream never raises this object, only copies of it.
     _failure: BaseException | None = None
     _metadata: Metadata | None = None
     _value: Any = NO_VALUE
@@ -120,7 +120,7 @@ class StreamOutcome(ClientStream):
         return self._attempt._answer()
 
     def _known_metadata(self, waiting: str) -> Metadata:
-        """Return the initial metadata. The error for missing metadata names the expression `waiting`, which waits."""
+        """Return the initial metadata. If it is missing, the error suggests the expression `waiting` to wait for it."""
         if self._metadata is None:
             self._metadata = self._first_metadata
         if self._metadata is None and self._is_over and self._failure is None:

@@ -154,12 +154,12 @@ class ClientEngine(PeerConnection, typing.Protocol):
     An engine calls these methods of its owner, if it has one: `connection_ready`, `connection_draining` and
     `connection_lost` (with the error), `connection_used` if `life.announces_calls`, `connection_aged`,
     `connection_crowded` after `await_crowd`, `connection_accepted` (with seconds) when an expiring credential is
-    accepted, and `connection_refused` when the server refuses the credential. Each gets the engine first.
+    accepted, and `connection_refused` when the server refuses the credential. The first argument is the engine.
     """
 
     @property
     def life(self) -> "ClientLife":
-        """The rules for the connection's opening, age and rest. They know whether it is aged or dispensable."""
+        """The rules by which the connection opens, ages and becomes idle, and its flags `is_aged`, `is_dispensable`."""
 
     @property
     def endpoint(self) -> Any:
@@ -208,7 +208,7 @@ class ClientEngine(PeerConnection, typing.Protocol):
         """Announce a call that only asks for health. An engine may use a ping of its protocol instead."""
 
     def end_probe(self, call: Any) -> None:
-        """Note that a health call ended, or was not sent."""
+        """Record that a health call ended, or was not sent."""
 
     def present(self, token: bytes) -> None:
         """Send the server a new token, after it accepted a token that expires."""
@@ -243,7 +243,7 @@ class ClientParts:
     loop: asyncio.AbstractEventLoop | None = None
     #: A token to present, or None.
     credential: bytes | None = None
-    #: Whether there may be another token later.
+    #: Whether the client may have another token later, to replace an expiring token.
     renews: bool = False
     #: Whether the client serves calls of its servers.
     serves: bool = False
@@ -281,7 +281,7 @@ class ClientTraits:
     serves: bool = False
     #: The names of its compressors; None: the compressors that both sides have.
     compressors: tuple[str, ...] | None = None
-    #: None: the health check of the native protocol.
+    #: The call that asks a server for its health; None: the health check of the native protocol.
     health: HealthCheck | None = None
     #: Returns a layer that translates between an engine's stream and its transport; None: no translation.
     stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None

@@ -56,7 +56,7 @@ def grpc_engine(parts: ServerParts) -> Link:
 
 @lru_cache(maxsize=16)
 def _of_pages(timeouts: Timeouts, idle_seconds: float) -> Timeouts:
-    """Return the timeouts of a connection without gRPC, whose idle timeout is the one of HTTP/1.1."""
+    """Return the timeouts of a connection without gRPC, with the idle timeout of HTTP/1.1."""
     return replace(timeouts, idle=idle_seconds)
 
 

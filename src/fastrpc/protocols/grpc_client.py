@@ -20,11 +20,12 @@ __all__ = ["authority_of", "grpc_client_engine", "ping_interval", "validity"]
 _CODECS = ("raw", "json", "protobuf")
 _COMPRESSORS = ("gzip", "deflate")
 
-#: The length before a message has 32 bits, and servers announce no lower limit.
+#: The most bytes of a message: its length prefix has 32 bits, and servers announce no lower limit.
 _MOST_MESSAGE = 2**32 - 1
 _MOST_METADATA = 65_535
 
-#: By default gRPC servers close connections of clients that send more than one ping in five minutes.
+#: The default seconds between pings: by default gRPC servers close connections of clients that send more than one ping
+#: in five minutes.
 _RARE_PINGS = 300.0
 
 #: The most connections of a client to a server. A gRPC server does not announce how many worker processes it has, so
@@ -79,7 +80,7 @@ def ping_interval(keepalive: Keepalive, factor: int = 1) -> float:
     return factor * (_RARE_PINGS if keepalive.interval == Keepalive().interval else keepalive.interval)
 
 
-#: grpc.health.v1.HealthCheckResponse.ServingStatus.
+#: The names of grpc.health.v1.HealthCheckResponse.ServingStatus, by number.
 _SERVING = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 

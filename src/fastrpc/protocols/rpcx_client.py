@@ -44,7 +44,7 @@ def rpcx_translation(
     settings.max_metadata = _MOST_METADATA
     settings.max_calls = _MOST_CALLS
     settings.open_messages = 256
-    # Servers answer heartbeats, but announce no interval.
+    # Servers answer heartbeats, but do not announce how soon: use the timeout of the settings.
     settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
     settings.codecs = {number: name for name, number in CODECS.items()}
     profile = _PROFILES[wire]

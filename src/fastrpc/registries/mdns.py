@@ -114,7 +114,7 @@ class MdnsNetwork:
         return {service for service, _ in self._found.values()}
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until `is_over()`, but long enough for the first answers to arrive. The caller holds `changed`."""
+        """Wait for the first answers after `start`, then until `is_over()`. The caller holds `changed`."""
         self.changed.wait_for(lambda: False, self._settled_at - time.monotonic())
         self.changed.wait_for(is_over, wait_seconds)
 

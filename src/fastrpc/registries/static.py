@@ -153,7 +153,8 @@ class StaticRegistration:
         self.endpoint = endpoint
         self.is_registered = False
         self._registry = registry
-        # A copy identifies this registration: if an endpoint is registered twice, each end removes one entry.
+        # A copy identifies this registration: if an endpoint is registered twice, the end of each registration removes
+        # only its entry.
         self._placed = copy.copy(endpoint)
 
     def __enter__(self) -> Self:

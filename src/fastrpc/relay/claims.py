@@ -5,7 +5,8 @@
     ticket: sent to the server, 10 s ──► presented: spare ──► a caller arrives: pair
                   └─► not presented: another ticket          └─► a minute old: another spare takes its place
 
-A name has, in tickets and spares together, SPARES plus one for each waiting caller; at most MOST_ASKED callers count.
+The tickets and spares of a name together number SPARES plus one for each waiting caller; at most MOST_ASKED callers
+count.
 """
 
 import asyncio
@@ -140,7 +141,7 @@ class Claim:
             self.spares.popleft().transport.close()
 
     def lose(self, spare: Spare) -> None:
-        """Note that a spare has ended."""
+        """Remove a spare that has ended."""
         if spare in self.spares:
             self.spares.remove(spare)
             self._look()
@@ -188,7 +189,7 @@ class Joining(Protocol):
         """Join a caller and the data connection of a name; `key` is the key of the connection's ticket."""
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
-        """Note that a connection is refused."""
+        """Count and log that a connection is refused."""
 
 
 class Claims:

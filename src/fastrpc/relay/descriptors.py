@@ -17,7 +17,7 @@ FEWEST: Final = 16
 
 
 def descriptor_limit() -> int:
-    """Return the limit of descriptors of this process; the system assigns the lowest free number."""
+    """Return the limit of descriptors of this process. A new descriptor gets the lowest free number below it."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 

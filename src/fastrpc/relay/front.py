@@ -135,7 +135,7 @@ class Front:
     # The interface for openings
 
     def enter(self, opening: Opening) -> None:
-        """Note that a connection begins."""
+        """Record that a connection begins."""
         caller = opening.network
         self._openings[opening] = caller
         self._opening_of[caller] += 1
@@ -165,7 +165,7 @@ class Front:
             claim.remove_caller(opening)
 
     def said(self, opening: Opening) -> None:
-        """Note that an opening named its target."""
+        """Record that an opening named its target."""
         self._wasted.remove(opening.network, opening.counted_in)
 
     def call(self, opening: Opening, host: str) -> None:
@@ -196,7 +196,7 @@ class Front:
         claim.add_caller(opening)
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
-        """Note that a connection is refused."""
+        """Count and log that a connection is refused."""
         self.refusals.note(reason, transport.get_extra_info("peername"))
 
     # The interface for claims
@@ -241,7 +241,7 @@ class Front:
             self._is_quiet.set()
 
     def _left_beside(self, opening: Opening) -> int:
-        """Return an upper bound of the free descriptors: the new connection has the lowest free number."""
+        """Return an upper bound of the free descriptors: the new connection has got the lowest free number."""
         return self._descriptors - opening.descriptor
 
     def _take(self, name: str, caller: bytes) -> None:

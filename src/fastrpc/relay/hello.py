@@ -14,7 +14,7 @@ from fastrpc.relay.refusals import RefusalReason, RelayRefusedError
 
 __all__ = ["MOST_HELLO_BYTES", "HelloReader"]
 
-#: Bytes of a ClientHello with its records. A browser's has 2 KiB, keys of post-quantum exchanges included.
+#: The most bytes of a ClientHello with its records. Browsers send 2 KiB, including keys of post-quantum exchanges.
 MOST_HELLO_BYTES: Final = 16_384
 
 # RFC 8446, sections 5.1 and 4: the type of records of a handshake (_HANDSHAKE), the bytes of their header
@@ -24,7 +24,7 @@ _RECORD_HEADER: Final = 5
 _CLIENT_HELLO: Final = 1
 _MESSAGE_HEADER: Final = 4
 
-#: Version and random number.
+#: Bytes of the version and the random number at the start of a ClientHello.
 _FIXED_BYTES: Final = 34
 _SERVER_NAME: Final = 0
 _HOST_NAME: Final = 0
@@ -119,7 +119,7 @@ class _Fields:
 def _host_of(hello: bytes) -> str:
     fields = _Fields(hello)
     fields.take(_FIXED_BYTES)
-    # The session id, the ciphers and the compressions.
+    # Skip the session id, the cipher suites and the compression methods.
     for width in (1, 2, 1):
         fields.vector(width)
     extensions = _Fields(b"" if fields.is_over else fields.vector(2))

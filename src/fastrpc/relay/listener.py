@@ -62,7 +62,7 @@ class RelayListener:
 
     def __init__(self, address: Address, session_factory: SessionFactory, options: ListenOptions) -> None:
         self._place = RelayPlace(address)
-        # Checked here: a client would retry an unusable file for ever.
+        # Check the files here: a client would retry an unusable file for ever.
         ClientEnd(self._place.tls, address.host)
         #: The address for clients: without the options, which are for this server only.
         self.address = self._place.address

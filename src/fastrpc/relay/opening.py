@@ -38,19 +38,19 @@ class OpeningRegister(Protocol):
     claims: Claims
 
     def enter(self, opening: "Opening") -> None:
-        """Note that a connection begins."""
+        """Record that a connection begins."""
 
     def leave(self, opening: "Opening") -> None:
         """Stop counting an opening: its first bytes were read, or it is lost."""
 
     def said(self, opening: "Opening") -> None:
-        """Note that an opening named its target."""
+        """Record that an opening named its target."""
 
     def call(self, opening: "Opening", host: str) -> None:
         """Find the server that a caller wants. RelayRefusedError: the server cannot be reached."""
 
     def refuse(self, reason: RefusalReason, transport: asyncio.Transport) -> None:
-        """Note that a connection is refused."""
+        """Count and log that a connection is refused."""
 
 
 class Opening(asyncio.BufferedProtocol):

@@ -27,7 +27,7 @@ class SplicedPair:
     """A caller and its server.
 
     Args:
-        place: where all ends receive.
+        place: the buffer into which all ends receive.
         on_end: called once, after both connections are lost.
     """
 
@@ -71,7 +71,7 @@ class SplicedPair:
         self.server.transport.abort()
 
     def ended(self, end: "SplicedEnd") -> None:
-        """Note that one direction has ended; end both connections once the other direction has ended, too."""
+        """Forward the end of one direction; end both connections once the other direction has ended, too."""
         if end.other.has_ended:
             end.transport.close()
             end.other.transport.close()
@@ -79,7 +79,7 @@ class SplicedPair:
             end.other.transport.write_eof()
 
     def lost(self, end: "SplicedEnd", error: Exception | None) -> None:
-        """Note that one connection is lost: send its received bytes, then close the other connection."""
+        """Close the other connection after one was lost. Unsent bytes are sent first, unless there was an error."""
         self._open -= 1
         if self._open == 0:
             self._on_end(self)
@@ -112,7 +112,7 @@ class SplicedEnd(asyncio.BufferedProtocol):
         self.other.send(self.pair.place[:nbytes])
 
     def send(self, data: memoryview) -> None:
-        """Send bytes, which the caller may change afterwards."""
+        """Send bytes. Their buffer may be overwritten when this returns."""
         transport = self.transport
         sent = 0
         if not transport.get_write_buffer_size() and not transport.is_closing():

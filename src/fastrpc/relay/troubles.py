@@ -33,7 +33,7 @@ _PASSING: Final = frozenset({Status.ALREADY_EXISTS, Status.RESOURCE_EXHAUSTED})
 #: The name of the call, in texts about the connection that it waits for.
 _CALL: Final = "fastrpc.relay.claim: "
 
-#: Times and ports differ between two failures of one reason.
+#: Matches numbers in texts: times and ports, which differ between two failures for the same reason.
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -90,7 +90,7 @@ class ClaimLog:
         self._is_lost = False
 
     def lost(self, trouble: ClaimTrouble, *, stood: bool) -> None:
-        """Note a failed or a lost claim.
+        """Log a failed or a lost claim, unless its reason was logged in the last minute.
 
         Args:
             stood: whether the claim has held before.
@@ -113,7 +113,7 @@ class ClaimLog:
         )
 
     def stands(self) -> None:
-        """Note that the claim holds."""
+        """Log that a lost claim holds again."""
         if self._is_lost:
             self._is_lost = False
             logger.info("%s: claimed again", self._address, extra={"event": "claimed"})

@@ -20,7 +20,7 @@ __all__ = ["MOST_WAITING", "WaitingCaller", "WaitingCallers"]
 MOST_WAITING: Final = 256
 #: Seconds for which the calls of an address count; a call that waits counts as long as it waits.
 _COUNTED_SECONDS: Final = 5.0
-#: The most calls that are counted. A flood counts as long as it lasts.
+#: The most calls that are counted; another call replaces the oldest. So a flood counts as long as it lasts.
 _MOST_COUNTED: Final = 4_096
 
 

@@ -106,7 +106,7 @@ def checked_aliases(
         if one == name:
             raise TypeError(f"alias has {one!r}, which is the name of the {what} already: leave it out")
     if len(set(found)) < len(found):
-        raise TypeError(f"alias has a name twice, each must be another one: {', '.join(found)}")
+        raise TypeError(f"alias has a name twice, the names must differ: {', '.join(found)}")
     if len(found) > MOST_ALIASES:
         raise ConfigError(f"alias has {len(found)} names, a {what} has at most {MOST_ALIASES}")
     return found

@@ -292,7 +292,7 @@ def _check_single(definition: MethodDefinition, codec_name: str) -> None:
     if len(definition.parameters) > 1 or (codec_name == "raw" and is_bare):
         raise ConfigError(
             f"{definition.label} has {len(definition.parameters)} parameters, codec {codec_name} carries one",
-            hint="put the values into one, or leave the codec out",
+            hint="put the values into one parameter, or leave the codec out",
         )
 
 

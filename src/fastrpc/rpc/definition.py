@@ -363,7 +363,10 @@ def _spelling(definition: MethodDefinition) -> list[set[str]]:
 
 
 def _matching(spelling: list[set[str]], own: list[set[str]]) -> Iterator[set[str]]:
-    """Yield, for each parameter, its names in a contract without names that our other parameters have."""
+    """Yield, for each of our parameters, its names in a contract except names that only our other parameters have.
+
+    Stop at the first parameter without such a name.
+    """
     for position, (names, here) in enumerate(zip(spelling, own, strict=False)):
         elsewhere = set().union(*own[:position], *own[position + 1 :]) - here
         if not names - elsewhere:
@@ -391,7 +394,7 @@ def _bound(instance: Any, definition: MethodDefinition) -> Callable[..., Any]:
 
 
 def _as_coroutine(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return a coroutine function for a decorated handler that returns another awaitable than a coroutine."""
+    """Return a coroutine function for a decorated handler that returns an awaitable other than a coroutine."""
 
     @functools.wraps(handler)
     async def run(*args: Any, **kwargs: Any) -> Any:

@@ -27,7 +27,7 @@ class Faults:
         return Status.INTERNAL
 
     def text_of_crash(self, error: BaseException) -> str | None:
-        """Return the text for an exception other than CallError; None for a text with the error ID in the log."""
+        """Return the text for an exception other than CallError. None: the text has the ID of the logged error."""
         return None
 
     def of_request(self, error: CallError) -> tuple[Status, str] | None:

@@ -135,7 +135,7 @@ def with_function(service: ServiceDefinition | None, handler: Any) -> ServiceDef
     cls = service.owner
     options, name = mark.options or MethodOptions(), mark.attribute
     if name in service.methods:
-        raise ConfigError(f"two functions are called {service.name}.{name}", hint="give one another name")
+        raise ConfigError(f"two functions are called {service.name}.{name}", hint="rename one of them")
     definition = checked_definition(
         MethodDefinition(cls, service.names, name, handler, options=options, signature=_signature(mark))
     )

@@ -86,7 +86,9 @@ def put_around_clients(*interceptors: Interceptor) -> None:
 
 
 def client_interceptors(given: Sequence[Interceptor]) -> Sequence[Interceptor]:
-    """Return the interceptors of a new client: the process's interceptors, except types that it has, then its own.
+    """Return the interceptors of a new client: first the interceptors of the process, then the given ones.
+
+    An interceptor of the process is left out if a given interceptor is of the same class.
 
     Raises:
         ConfigError: the value is not a list of functions.

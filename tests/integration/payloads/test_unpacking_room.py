@@ -240,7 +240,7 @@ async def test_request_that_outgrows_its_room_is_told_why_and_may_be_tried_again
         await eventually(lambda: held.begun == 1)
         HeldGzip(20 * MIB, stated=10).into(target.server)
         with pytest.raises(
-            OverloadedError, match=r"bombs\.size is larger than it states.*Memory\.process_bytes"
+            OverloadedError, match=r"bombs\.size: .* larger than it states.*Memory\.process_bytes"
         ) as refused:
             await view.call(Bombs.size, LARGE)
         assert (refused.value.processed, refused.value.retryable) == ("no", True)

@@ -29,7 +29,7 @@ class Announcements(Protocol):
         """
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until `is_over()`, but long enough for the first answers to arrive. The caller holds `changed`.
+        """Wait for the first answers after `start`, then until `is_over()`. The caller holds `changed`.
 
         Args:
             is_found: returns whether the wanted records were received, or the lookup has ended. Networks that lose

@@ -199,7 +199,7 @@ class BackedRegistry(Closing):
         return ServicesWatch(listed.channel, lambda: self._release_names(listed))
 
     def remove(self, service: str, address: str | Address) -> bool:
-        """Delete the record of an address, written by any program; blocks while the registry answers.
+        """Delete the record of an address, whichever program wrote it; blocks while the registry answers.
 
         A server that still runs writes its record again.
 
@@ -222,7 +222,10 @@ class BackedRegistry(Closing):
         return self._backend.remove(service, place)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Yield 1 if all last queries were answered, else 0; nothing before the first answer or after `close`."""
+        """Yield 1 if the last query for each service and the last write of a record were answered, else 0.
+
+        Yield nothing before the first answer, and after `close`.
+        """
         is_up = [
             channel.error is None
             for channel in [one.channel for one in list(self._followed.values())]
@@ -239,7 +242,7 @@ class BackedRegistry(Closing):
         acceptor = ListAcceptor(
             service, channel, policy=self._policy, cache=self._cache, clock=time.monotonic
         )
-        # Add the service after its thread has started. If the start failed, later watches would wait for ever.
+        # Add the service after its thread has started. Otherwise later watches would wait for ever if the start failed.
         followed = _Followed(acceptor, self._followers.follow(acceptor))
         self._followed[service] = followed
         return followed

@@ -85,7 +85,7 @@ class SharedLookup(Protocol):
         """Return the whole list of each service that changed, or the error if the list cannot be read.
 
         A service counts as changed when it is first followed, when `follow` names it in `again`, and after `fetch` has
-        raised an error. A list that could not be read need not be tried again before `again` names it.
+        raised an error. `fetch` need not retry a list that could not be read until `again` names its service.
 
         Args:
             wait_seconds: how long to wait for a change; 0 returns immediately.
@@ -126,8 +126,8 @@ class Lease(Protocol):
 class ChangingLease(Lease, Protocol):
     """A lease whose record can change.
 
-    For a lease without this interface, the lease of the changed endpoint writes its record over the held record, and
-    the previous lease is dropped without `release`.
+    A change of a lease without this interface needs a new lease, which writes its record over the held record. The
+    previous lease is dropped without `release`.
     """
 
     #: The content of the record, in a form that only the backend knows. The keeper swaps it with the `record` of

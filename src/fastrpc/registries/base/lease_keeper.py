@@ -372,8 +372,8 @@ class LeaseKeeper:
         # If the answer to an attempt was lost, the attempt may have been applied. A refused attempt wrote nothing.
         may_be_there = record.is_registered or _is_away(record.error)
         try:
-            # Try even before the next attempt is due: the registry may be back. If one removal fails, the others do not
-            # try, so that they need not wait for another timeout; their leases expire.
+            # Try even before the next attempt is due: the registry may be back. After one failed removal leave the
+            # other records to the expiry of their leases: each attempt might wait for another timeout.
             if may_be_there and (self._clock() >= self._away_until or not self._has_leave_failed):
                 record.lease.release()
                 self._has_leave_failed = False

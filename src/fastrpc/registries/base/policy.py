@@ -175,8 +175,8 @@ def _meant(host: _Host) -> Sequence[_Host]:
         meant.append(ipaddress.IPv4Address(number & 0xFFFF_FFFF))
     if host in _LOCAL_TRANSLATION:
         read = (_translated(number, bits) for bits in _PREFIX_BITS)
-        # A prefix length that the translator does not use yields an address whose first byte is mostly zero. Ignore
-        # these.
+        # A prefix length that the translator does not use mostly yields an address whose first byte is zero. Ignore
+        # such addresses.
         meant += [inner for inner in read if int(inner) >> 24]
     return meant
 

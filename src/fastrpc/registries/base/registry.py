@@ -72,7 +72,7 @@ class WatchedRegistry(Registry, Protocol):
         """
 
     def remove(self, service: str, address: str | Address) -> bool:
-        """Delete the record of an address, written by any program; blocks while the registry answers.
+        """Delete the record of an address, whichever program wrote it; blocks while the registry answers.
 
         Returns:
             Whether there was a record.

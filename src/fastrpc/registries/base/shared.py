@@ -229,7 +229,7 @@ class Rereads:
         return min(self._due.values(), default=float("inf"))
 
     def take(self) -> list[str]:
-        """Return the services whose lists have to be read now, and some of the services whose lists are only old."""
+        """Return the services to read now: all hurried ones, and the oldest once another is due by its age."""
         now = self._clock()
         parts = max(1, math.ceil(len(self._due) / PART_LISTS))
         size = math.ceil(len(self._due) / parts)

@@ -33,10 +33,12 @@ class TurnPoller:
         # Services to follow (with a poller) or to drop (with None). Any thread writes here, even in a finalizer.
         self._orders: queue.SimpleQueue[tuple[ListAcceptor, Poller | None]] = queue.SimpleQueue()
         self._woken, self._stop = WakeFlag(), WakeFlag()
-        # `_first` is the lookup whose connection further lookups share if possible; `_asked` runs a query now.
+        # `_first`: the lookup whose connection further lookups share if possible. `_asked`: the lookup that runs a
+        # query now.
         self._first: Lookup | None = None
         self._asked: Lookup | None = None
-        # Only the polling thread uses these. `_due` is a heap of query times; numbers order equal times.
+        # Only the polling thread uses the pollers. `_due` is a heap by the time of the next query; `_numbers` orders
+        # entries with the same time.
         self._pollers: dict[ListAcceptor, Poller] = {}
         self._due: list[tuple[float, int, ListAcceptor, Poller]] = []
         self._numbers = itertools.count()

@@ -212,7 +212,7 @@ class RegistryURL:
                 ) from error
             others = _owners_of(module, name)
             raise ConfigError(
-                f"{self} needs {name}, and the module {module!r} is of {others or found.__file__}",
+                f"{self} needs {name}, but the module {module!r} comes from {others or found.__file__}",
                 hint=f"pip uninstall {others}, then pip install --force-reinstall {extra}: {reason}"
                 if others
                 else "rename that module",

@@ -113,7 +113,7 @@ class Latest(Generic[T]):
             return found
 
     def add_listener(self, listener: Callable[[], None]) -> None:
-        """Call a function at each change from now on. Any thread may call it."""
+        """Call a function at each change from now on. The function may be called in any thread."""
         with self._changed:
             self._listeners.append(listener)
 

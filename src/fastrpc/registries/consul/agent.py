@@ -93,7 +93,7 @@ class Agent:
         self.client = client
         #: The error of py-consul for a status 404 that does not mean an empty answer.
         self.not_found: type[Exception] = access.not_found
-        #: The parameter that names the datacenter, unless it is the agent's own.
+        #: The query parameter `dc`; empty for the agent's own datacenter.
         self.datacenter = [] if access.dc is None else [("dc", access.dc)]
         self._http = http
         self._access = access

@@ -262,7 +262,7 @@ class InstanceLease:
     def _written_by(self) -> str | None:
         """Return the registration that wrote the instance in the agent; None if there is no instance."""
         with self._agent.errors():
-            # A status 404 is returned as None.
+            # py-consul returns None for a status 404.
             found: _Definition | None = typed(
                 self._agent.client.agent.service_definition(self._id), _Definition | None
             )

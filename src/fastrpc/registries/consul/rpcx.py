@@ -67,7 +67,7 @@ class RpcxKeys:
         prefix = f"{self._base}/"
         with contextlib.closing(self._access.connect()) as agent, agent.errors():
             _, found = agent.client.kv.get(prefix, keys=True, separator="/")
-            # A status 404 is returned as None.
+            # py-consul returns None for a status 404.
             keys = typed(found, list[str] | None) or []
         # A service has a key with its name, and a folder with its endpoints. A service without a folder has no
         # endpoints.
@@ -102,7 +102,7 @@ class KeyLookup:
                 index, found = self.agent.client.kv.get(
                     self._prefix, recurse=True, **self._index.options(wait_seconds)
                 )
-                # A status 404 is returned as None.
+                # py-consul returns None for a status 404.
                 pairs = typed(found, list[Any] | None) or []
                 went_back = self._index.note(index)
         except StoreError:
@@ -137,8 +137,8 @@ class KeyLease:
     def acquire(self) -> None:
         client = self._agent.client
         with self._agent.errors():
-            # If an earlier answer was lost, the session may still be valid. Destroying it would delete the key for a
-            # moment.
+            # Renew an earlier session first: if only its answer was lost, the session is still valid, and destroying it
+            # would delete the key for a moment.
             if not self._renew_session():
                 folder = self._key.rpartition("/")[0]
                 client.kv.put(folder, self._service, flags=_FLAGS)
@@ -173,14 +173,14 @@ class KeyLease:
         with self._agent.errors():
             if not self._renew_session():
                 return False
-            # This changes nothing if another server has taken over the key.
+            # The write changes nothing if another server has taken over the key.
             self._write()
             return True
 
     def retire(self) -> bool:
         self._is_leaving = True
         with self._agent.errors():
-            # This changes nothing if another server has taken over the key.
+            # The write changes nothing if another server has taken over the key.
             return self._session is not None and self._write()
 
     def _value(self) -> bytes:

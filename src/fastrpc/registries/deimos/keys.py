@@ -80,7 +80,8 @@ class DeimosLookup:
         self._folder = folder
         self._clock = clock
         self._decoded = DecodedRecords(lambda key, value: read_rpcx_record(key, value, wire="phobos"))
-        # `_index` is the index of the list, 0 if the list has to be read; `_latest` is kept after a failure.
+        # `_index`: the index of the list, 0 if the list has to be read. `_latest`: the index of the last list that was
+        # read; unlike `_index` it stays after a failure.
         self._index = self._latest = 0
 
     def fetch(self, wait_seconds: float) -> Listing:
@@ -169,7 +170,7 @@ class DeimosLease:
 
 
 def _removed(client: DeimosClient, key: str, index: int | None = None) -> bool:
-    """Delete a key if its index is `index`, or any if that is None; return whether it was deleted."""
+    """Delete a key if its index is `index`, or with any index for None; return whether the key was deleted."""
     try:
         client.delete(key, index)
     except StoreError as error:

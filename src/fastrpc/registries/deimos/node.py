@@ -239,7 +239,7 @@ class DeimosClient:
             )
         if failure.error_code in _STATUSES:
             return DeimosRefusedError(self._text(text), failure, _STATUSES[failure.error_code])
-        # Without a leader a node answers with status 500 after 10 s, and may execute the request later.
+        # Status 500 becomes UNAVAILABLE: a node without a leader sends it after 10 s and may execute the request later.
         if status in (401, 403):
             return StoreError(self._text(text), status=Status.PERMISSION_DENIED)
         known = Status.UNAVAILABLE if status >= 500 or status == 429 else Status.INVALID_ARGUMENT

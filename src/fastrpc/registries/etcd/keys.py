@@ -152,7 +152,7 @@ class EtcdLease:
         is_kept = self._lease == lease and self._revision and self._written == self._content()
         self._lease, revision, self._revision = lease, self._revision, 0
         try:
-            # Write the record only if it changed since this registration wrote it.
+            # Do not write if the key still has the last write of this registration: same revision, lease and value.
             found = self._write("MOD", revision if is_kept else -1, [], [self._put(lease)])
         except StoreError as error:
             if error.status is Status.NOT_FOUND:
@@ -164,7 +164,7 @@ class EtcdLease:
     def renew(self) -> bool:
         if self._shared.hold(self._key) != self._lease:
             return False
-        # The record also exists if another server has taken it over.
+        # The result is True also if another server has taken over the record.
         return bool(self._ask("kv/range", {"key": self._key.encode()}, Range).kvs)
 
     def rewrite(self) -> bool:
@@ -228,7 +228,7 @@ class RpcxEtcdLease(EtcdLease):
 
     def retire(self) -> bool:
         self._is_leaving = True
-        # This changes nothing if another server has taken over the key.
+        # The write changes nothing if another server has taken over the key.
         found = self._write("MOD", self._revision or -1, [self._put(self._lease)], [])
         if found.succeeded:
             self._revision = found.header.revision

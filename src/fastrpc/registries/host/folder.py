@@ -101,7 +101,7 @@ def opened_folder(path: str) -> Iterator[int | None]:
         if fault is not None:
             raise StoreError(
                 f"the host folder {path!r} is not used: {fault}",
-                hint=f"chmod 700 it if it is yours and only for this, or set {FOLDER_VARIABLE} to another path",
+                hint=f"chmod 700 it if it is yours and only fastrpc uses it, or set {FOLDER_VARIABLE} to another path",
             )
         yield folder
     finally:

@@ -29,8 +29,8 @@ logger = logging.getLogger("fastrpc.registry")
 #: Seconds between two checks of the folder.
 LOOK_SECONDS = 0.5
 
-#: If a folder changed less than this before a check, it is read again: a change right after the check may leave the
-#: folder's time as it is, because file times have the kernel's resolution of 1 to 10 ms.
+#: If a folder changed less than TICK_NS before a check, it is read again: a change right after the check may leave the
+#: folder's modification time unchanged, because file times have the kernel's resolution of 1 to 10 ms.
 TICK_NS = 100_000_000
 
 #: The most rejected files that are logged. Further files are rejected silently.
@@ -145,7 +145,7 @@ class HostNode:
         return {service: self._placed(name, record, address) for service, record in found.items()}
 
     def _placed(self, name: str, record: bytes, address: Address) -> bytes:
-        """Return a record whose address and scope are replaced by its socket's address and this scope."""
+        """Return a record with the address of its socket and the scope `host`; a malformed record is unchanged."""
         try:
             told = decode_record(record)
         except RecordError as error:

@@ -288,7 +288,7 @@ class SliceLookup:
         except StoreError as error:
             if error.status is not Status.OUT_OF_RANGE:
                 raise
-            # A page had expired.
+            # A page had expired: read all pages again.
             went_back = self._slices.read()
         return went_back
 

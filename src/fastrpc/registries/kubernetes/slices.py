@@ -176,7 +176,7 @@ def _members(read: _Slice, reading: Reading) -> Iterator[Member]:
     asked = [(one, _terminates(one.conditions)) for one in read.endpoints or ()]
     endpoints = [(one, terminates) for one, terminates in asked if terminates is not None]
     if not endpoints:
-        # If no pod is ready, the ports may be missing too.
+        # Return before the port is looked up: if no pod is ready, the ports may be missing too.
         return
     port = _port(read.ports or [], reading.port)
     scheme = reading.scheme or ("tls" if port.app_protocol == TLS_PROTOCOL else "tcp")

@@ -62,7 +62,7 @@ _LEAST_BYTES: Final = _ID_AT + 1 + _FIELDS.size + _SIGNATURE_BYTES
 #: Bytes for all records of a datagram with the longest id, without the header of the MessagePack array.
 _BODY_BYTES: Final = DATAGRAM_BYTES - _LEAST_BYTES - 31 - 3
 
-#: Bytes of MessagePack for a service and a record: the array of two, the text and the bytes.
+#: Bytes of the MessagePack headers of a service and its record: of the array of two, of the text, of the bytes.
 _AROUND_BYTES: Final = 1 + 3 + 3
 
 

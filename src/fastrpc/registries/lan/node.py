@@ -176,7 +176,7 @@ class LanNode:
             self.withdraw(service, before)
 
     def wait(self, is_over: Callable[[], bool], wait_seconds: float, is_found: Callable[[], bool]) -> None:
-        """Wait until `is_over()`, but long enough for answers to the first query. The caller holds `changed`.
+        """Wait for answers to the first query, then until `is_over()`. The caller holds `changed`.
 
         Until `is_found()`, also wait for answers to the second query: a datagram may be lost, and a busy machine
         answers late.

@@ -131,7 +131,7 @@ class NatsAccess:
         # NATS reports a refused subject to the error callback; the request itself only times out.
         text = str(error) or told or "no answer"
         if isinstance(error, NoServersError):
-            # The error itself does not state the reason.
+            # NoServersError does not state the reason, which the server's last error states.
             text = told or text
         both = f"{text} {told}".lower()
         status = next((status for part, status in _REFUSALS if part in both), Status.UNAVAILABLE)
@@ -189,7 +189,7 @@ class NatsConnection(Generic[Entered]):
         self._is_ended = False
         self._connecting = asyncio.Lock()
         self._client: _Client | None = None
-        # None if the next work has to open a connection.
+        # The result of `enter` for the current connection; None if the next work has to open a connection.
         self._entered: Entered | None = None
         # The last error that the server sent other than in an answer.
         self._told = ""

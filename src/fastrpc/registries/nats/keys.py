@@ -289,7 +289,7 @@ class BucketLease:
             except KeyWrongLastSequenceError:
                 self._revision = 0
             try:
-                # The record also exists if another server has taken it over. An expired record is empty.
+                # The result is True also if another server has taken over the record. An expired record is empty.
                 return bool((await bucket.get(self._key)).value)
             except KeyNotFoundError:
                 return False

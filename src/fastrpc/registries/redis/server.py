@@ -430,7 +430,7 @@ class RedisClient:
                 if isinstance(error, self._error) or not isinstance(error, Exception):
                     raise
                 if self._is_closed:
-                    # `close` takes redis-py's parser away from a running read, which may then raise any error.
+                    # `close` removes redis-py's parser while a read may run, which may then raise any error.
                     raise self._failure(ConnectionError("the connection is closed")) from error
                 raise self._failure(error) from error
             finally:

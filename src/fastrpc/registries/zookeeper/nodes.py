@@ -225,7 +225,7 @@ class NodeLease:
 
     def renew(self) -> bool:
         with _answers():
-            # The record also exists if another server has taken it over.
+            # The result is True also if another server has taken over the record.
             return self._session.ask(lambda client: client.exists_async(self._path)) is not None
 
     def release(self) -> None:

@@ -89,7 +89,7 @@ class CronText(NamedTuple):
         reason = ""
         try:
             for wall in CronSim(self.text, shown.replace(tzinfo=None, fold=0), reverse=is_reverse):
-                # The clocks may skip every time of a text.
+                # End the search: the clocks may skip every time of a text.
                 if abs(wall.year - shown.year) > _YEARS:
                     break
                 yield wall
@@ -126,7 +126,7 @@ def _is_shown_twice(shown: datetime) -> bool:
 def _change_at(shown: datetime) -> int:
     """Return the instant at which the clocks change, for a wall-clock time that occurs twice or never."""
     first, last = sorted(int(shown.replace(fold=fold).timestamp()) for fold in (0, 1))
-    # With fold 0 both kinds of times have the offset before the change.
+    # With fold 0 such a time has the offset before the change, whether it occurs twice or never.
     old, zone = _offset(shown, fold=0), shown.tzinfo
     moments = range(first, last + 1)
 

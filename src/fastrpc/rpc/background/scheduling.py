@@ -34,7 +34,7 @@ class MethodSchedule:
     def after(self, instant: float) -> float:
         """Return the first instant after `instant`."""
         if self.every is not None:
-            # Compare products: the quotient of an instant may be rounded to just below its number.
+            # Compare multiples of `every` with the instant: the rounded quotient may be just below the right number.
             number = math.floor(instant / self.every)
             products = (near * self.every for near in range(number, number + 3))
             return next((product for product in products if product > instant), math.inf)

@@ -119,7 +119,7 @@ def _check(given: MethodSubscription) -> None:
     if given.is_broadcast and (given.group is not None or given.start != "new"):
         option = "start" if given.group is None else "group"
         raise ConfigError(
-            f"broadcast=True has no {option}: it begins now, in each process",
+            f"broadcast=True has no {option}: each process gets the messages from now on",
             hint=f"leave {option} or broadcast out",
         )
     for option, value in (("concurrency", given.concurrency), ("deliveries", given.deliveries)):

@@ -120,7 +120,7 @@ class _Budget:
         self._left -= len(memoryview(payload))
         if self._left < 0:
             raise ValueError(
-                f"nested fields need more than {MOST_TIMES} times its size to be read for names of Go:"
+                f"nested fields need more than {MOST_TIMES} times the payload's size to be read for names of Go:"
                 " nest less, or send smaller payloads"
             )
 
@@ -182,8 +182,8 @@ class _Row:
     """Renames the items of an array, all of one type."""
 
     def __init__(self, items: _Plan) -> None:
-        #: The type as which items are opened together with the array: a map, if all items must be maps of fields, else
-        #: Raw.
+        #: The type of the items when the array is decoded: a map or None if all items must be maps of fields, else Raw,
+        #: which keeps the items encoded.
         self.items: Any = msgspec.Raw
         self._plan = items
         self._rename: Callable[[Any, _Budget], Any] = items.renamed

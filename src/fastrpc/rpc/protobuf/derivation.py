@@ -258,7 +258,7 @@ class Derivation:
         if known is not None:
             return known
         by_value = issubclass(cls, int | Flag)
-        # Other names of a flag are combinations of its members.
+        # Iterating over a flag yields only its members: its further names are combinations of members.
         every = cls if issubclass(cls, Flag) or not by_value else cls.__members__.values()
         names = cls.__members__ if every is not cls else [one.name for one in cls]
         members = tuple(

@@ -11,6 +11,7 @@ from fastrpc.rpc.protobuf.packages import ProtoMethod, ProtoPackage, enum_values
 __all__ = ["file_descriptor", "file_name"]
 
 # https://github.com/protocolbuffers/protobuf/blob/main/src/google/protobuf/descriptor.proto
+# Numbers of FieldDescriptorProto.Label: LABEL_OPTIONAL and LABEL_REPEATED.
 _SINGLE, _REPEATED = 1, 3
 
 

@@ -17,11 +17,11 @@ __all__ = [
     "field_in",
 ]
 
-#: https://protobuf.dev/programming-guides/proto3/#assigning
+#: The highest number of a field: https://protobuf.dev/programming-guides/proto3/#assigning
 HIGHEST_NUMBER: Final = 536_870_911
 #: Numbers that protobuf reserves.
 RESERVED: Final = range(19_000, 20_000)
-#: https://protobuf.dev/reference/protobuf/proto3-spec/#identifiers
+#: The form of an identifier: https://protobuf.dev/reference/protobuf/proto3-spec/#identifiers
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 INTEGER_KINDS: Final = (

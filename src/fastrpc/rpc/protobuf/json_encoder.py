@@ -47,7 +47,7 @@ class JsonEncoder:
     Args:
         message: the message.
         names: the names of the values of enums.
-        encode: returns the plain value in msgpack of a value.
+        encode: converts a value to its plain value, encoded in msgpack.
         in_row: the plain value is an array that holds the message's value.
     """
 
@@ -63,7 +63,7 @@ class JsonEncoder:
         self._names = names
         table = message.compiled()
         self._write = MessageEncoder(table, encode, in_row=in_row)
-        # No limits: this program made the values.
+        # Read without limits, because this program made the values.
         self._read = MessageDecoder(table, depth=1 << 30, items=1 << 40)
 
     def __call__(self, value: Any) -> bytes:

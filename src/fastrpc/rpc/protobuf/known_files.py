@@ -14,9 +14,9 @@ from fastrpc.rpc.protobuf.messages import KINDS, WRAPPED
 
 __all__ = ["ERROR_DETAILS", "HEALTH", "REFLECTIONS", "known_file", "service_file"]
 
-#: gRPC's own services.
+#: gRPC's service for health checks.
 HEALTH: Final = "grpc.health.v1.Health"
-#: The newer version first. Both have the same messages.
+#: gRPC's services for reflection, the newer version first. Both have the same messages.
 REFLECTIONS: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 #: The file of google.rpc with the messages that servers put into errors.
@@ -80,7 +80,8 @@ _HEALTH: Final = (
     ),
 )
 
-#: The file exists in two packages. In the types of fields, a leading dot stands for the package.
+#: The messages of the services for reflection, whose file exists in two packages. A leading dot in the type of a field
+#: stands for the package.
 _REFLECTION: Final = (
     _Message(
         "ServerReflectionRequest",
@@ -206,7 +207,7 @@ def service_file(service: str, methods: Collection[str]) -> tuple[str, bytes]:
     """Return name and descriptor of the file of one of gRPC's own services, with only these methods."""
     messages, known = _SERVICES[service]
     package, _, own = service.rpartition(".")
-    # The file of grpc.health.v1 is called health.
+    # The file has the name of the second part of the package, such as health for grpc.health.v1.
     name = f"{package.replace('.', '/')}/{package.split('.')[1]}.proto"
     parts = [written_part(2, _method(package, method)) for method in known if method.name in methods]
     return name, _file(name, package, messages, service=written_part(6, [written_text(1, own), *parts]))

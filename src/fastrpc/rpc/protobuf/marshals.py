@@ -43,7 +43,7 @@ def message_marshal(
     codec = codec_for(definition, "msgpack")
     if codec in {"raw", "protobuf"} and not as_json:
         return marshal_for(definition, codec, depth=depth, items=items)
-    # The last two stand for `by_value` and `by_name`: `marshal_for` stores its marshals in the same table.
+    # The last two items are `by_value` and `by_name`, because `marshal_for` stores its marshals in the same table.
     key = ("grpc+json" if as_json else "grpc", depth, items, False, False)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:

@@ -46,7 +46,7 @@ KINDS: Final = {
     "sfixed64": 16,
     "sint32": 17,
     "sint64": 18,
-    # Not types of protobuf: they mark members of google.protobuf.Value for the codec.
+    # The kinds below are not types of protobuf: they mark members of google.protobuf.Value for the codec.
     "null": 32,
     "number": 33,
 }

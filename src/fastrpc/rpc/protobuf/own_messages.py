@@ -37,7 +37,7 @@ def own_json_coders(definition: MethodDefinition, depth: int) -> PayloadCoders |
 
 
 def _serializes(definition: MethodDefinition) -> bool:
-    """Return whether a served method sends protobuf messages of a class that generated code does not state."""
+    """Return whether a served method sends protobuf messages of an unknown class: generated code does not state it."""
     given = definition.given_coders
     if given is None or given.decode_result is not None:
         return False

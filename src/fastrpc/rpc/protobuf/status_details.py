@@ -38,7 +38,7 @@ def _status() -> ProtoMessage:
     made = ProtoMessage("Status", "row")
     made.fields = [
         ProtoField("code", 1, "int32"),
-        # Of the kind bytes, so that the details can be read even if the message is not UTF-8.
+        # The kind is bytes, so that the details can be read even if the message is not UTF-8.
         ProtoField("message", 2, "bytes"),
         ProtoField("details", 3, "message", "repeated", message=ANY),
     ]
@@ -95,7 +95,7 @@ def _any_of(message: Any) -> AnyMessage:
 
 
 def _exact(value: Any) -> Any:
-    """Return a plain value with integers that a double cannot express exactly as text, as in the JSON of protobuf."""
+    """Return a plain value in which integers beyond the exact range of a double are text, as in protobuf's JSON."""
     if isinstance(value, dict):
         return {_exact(key): _exact(held) for key, held in value.items()}
     if isinstance(value, list):

@@ -23,7 +23,7 @@ __all__ = [
     "written_types",
 ]
 
-#: JSON encodes these types as text. msgpack has a type for bytes, so there text is refused.
+#: JSON encodes these types as text. msgpack has a type for bytes, so a text in msgpack is refused.
 _BYTES: Final = (bytes, bytearray, memoryview)
 
 _SIMPLE_KEYS: Final = (schema.AnyType, schema.StrType, schema.IntType, schema.FloatType, schema.BytesType)
@@ -156,7 +156,7 @@ def _has_odd_keys(kind: Any) -> bool:
 
 
 def _reader(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return a function like `_direct`, which converts by encoding and decoding: decoders call hooks for keys."""
+    """Return a converter for the case in which `_direct` calls no hook for keys: encode the value and decode it."""
     dec_hook = _dec_hook(codec_name)
     if codec_name == "json":
         text = msgspec.json.Decoder(kind, dec_hook=dec_hook)

@@ -1,4 +1,4 @@
-"""Find plain dataclasses in a type whose defaults a decoder must store in the object, for encoders."""
+"""Store missing defaults in decoded objects of plain dataclasses, because encoders skip fields that are not stored."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ def filled(decode: Callable[[Any], Any], kinds: Sequence[Any], *, as_row: bool) 
     """Return a decoder that fills in missing fields; `decode` itself if no field can be missing.
 
     Args:
-        kinds: the type of the value, as the only item.
+        kinds: the type of the value as the only item, or the types of a tuple's items.
         as_row: True if the value is a tuple with one item for each of `kinds`.
     """
     fillers = {at: filler for at, kind in enumerate(kinds) if (filler := filler_for(kind)) is not None}

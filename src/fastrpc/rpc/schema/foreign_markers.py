@@ -113,7 +113,10 @@ def field_constraints(known: Any, scope: Scope) -> Iterator[tuple[str, str]]:
 
 
 def _fields_within(known: Any) -> Iterator[tuple[type[Any], PayloadField]]:
-    """Yield the fields of classes in a type, without models: these decode their fields and obey markers themselves."""
+    """Yield the fields of the classes in a type.
+
+    Models are left out: a model decodes its fields and obeys their markers itself.
+    """
     if _PACKAGES.isdisjoint(sys.modules):
         return
     seen: set[type[Any]] = set()

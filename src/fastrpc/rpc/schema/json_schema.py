@@ -432,7 +432,7 @@ def _enum(head: JsonSchema, owner: type[Enum]) -> JsonSchema:
     text = head.get("description")
     head = head | {"description": f"{text}\n\n{named}" if text else named}
     if issubclass(owner, Flag):
-        # Any combination of members is a value.
+        # Any combination of a flag's members is a value.
         return head | {"type": "integer"}
     # Client generators read these names: openapi-generator, NSwag, openapi-python-client.
     return head | _choice(values) | {"x-enum-varnames": [member.name for member in owner]}

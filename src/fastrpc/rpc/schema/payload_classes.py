@@ -68,7 +68,7 @@ class PayloadClass(NamedTuple):
     """A class of values in payloads."""
 
     cls: type[Any]
-    #: dataclass, struct, typed_dict, named_tuple, enum, protobuf; opaque for a class with its own encoding.
+    #: The kind: dataclass, struct, typed_dict, named_tuple, enum, protobuf; opaque for a class with its own encoding.
     kind: str
     fields: tuple[PayloadField, ...] = ()
     options: Mapping[str, Any] = types.MappingProxyType({})

@@ -191,5 +191,5 @@ def plain_type(part: Any) -> Any:
         return frozenset.__class_getitem__(plain_type(part.item_type))
     if isinstance(part, schema.LiteralType):
         return Literal.__getitem__(tuple(part.values))
-    # For objects, named tuples and enums. Lists and maps cannot be keys.
+    # Objects, named tuples and enums have a `cls`. Lists and maps cannot be keys, so Any stands for them.
     return getattr(part, "cls", Any) if not _is_untyped(part) else Any

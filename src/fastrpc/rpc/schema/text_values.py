@@ -99,7 +99,7 @@ class TextValue:
         raw = self.json(text)
         value = msgspec.json.decode(raw)
         if self._is_other_in_msgpack:
-            # Only for `_OTHER_IN_MSGPACK`: a decoder of the program must not run before the checks of the payload.
+            # Decode only types of `_OTHER_IN_MSGPACK`: no decoder of the program may run before the payload is checked.
             with contextlib.suppress(*_UNFIT):
                 value = self._decoder()(raw)
         try:
