@@ -300,7 +300,7 @@ def test_bytes_searched_for_names_of_go_are_limited(codec: str) -> None:
     for _ in range(40):
         value = {"NextOne": value}
     marshal = marshal_of(Chain, codec)
-    with pytest.raises(CallError, match="more than 24 times its size"):
+    with pytest.raises(CallError, match="more than 24 times the payload's size"):
         marshal.decode_arguments(CODECS[codec].encode(value))
     del value["NextOne"]["NextOne"]["NextOne"]["NextOne"]["NextOne"]
     assert marshal.decode_arguments(CODECS[codec].encode(value))
