@@ -16,7 +16,7 @@ class Revocations:
     """Revokes leases, each in a task that repeats its attempts until the lease has expired."""
 
     def __init__(self) -> None:
-        # The running tasks, and how many seconds `close` waits for each at most.
+        # The running tasks, each with the most seconds for which `close` waits for it.
         self._running: dict[asyncio.Task[None], float] = {}
         self._is_closed = False
 

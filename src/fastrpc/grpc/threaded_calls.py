@@ -98,7 +98,8 @@ class ThreadedCall(grpc.Call, grpc.Future):  # type: ignore[misc]
         self._thread = thread
         self._call = call
         self._answer: Future[Any] | None = None
-        #: Whether the call was ended by `cancel`, or by the iterable of its requests.
+        #: `_is_cancelled`: whether the call was ended by `cancel`. `_is_faulty`: whether it was ended by its iterable
+        #: of requests.
         self._is_cancelled = False
         self._is_faulty = False
 

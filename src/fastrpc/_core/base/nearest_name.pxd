@@ -2,7 +2,8 @@ from libc.stdint cimport uint8_t, uint64_t
 
 
 cdef struct Known:
-    # A name in lower case (borrowed from `_folded`), its length, the start of its last part, the set of its bytes.
+    # `text`, `size`: a name in lower case, borrowed from `_folded`, and its length. `last_at`: the start of its last
+    # part. `bag`: the set of its bytes.
     const char* text
     Py_ssize_t size
     Py_ssize_t last_at

@@ -190,7 +190,8 @@ cdef class Call(Timed):
         # frame yet.
         uint8_t is_untold
 
-        # Whether a stream's reservation waits for the pool (`reserved`); whether the stream waits for `unsent` to be sent.
+        # `waits_for_pool`: whether a stream's reservation (`reserved`) waits for the pool. `waits_to_send`: whether the
+        # stream waits for `unsent` to be sent.
         uint8_t waits_for_pool
         uint8_t waits_to_send
 
@@ -250,7 +251,8 @@ cdef class Call(Timed):
         # `outcome_status` has ended.
         object outcome_status
         object outcome_error
-        # For `invocation`: whether the call itself returned None; whether an interceptor dropped the result of `proceed`.
+        # For `invocation`. `_gave_none`: whether the call itself returned None. `_dropped_proceed`: whether an
+        # interceptor dropped the result of `proceed`.
         public uint8_t _gave_none
         public uint8_t _dropped_proceed
 

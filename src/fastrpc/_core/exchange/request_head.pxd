@@ -99,7 +99,7 @@ cdef class RequestHead:
         int _target_size
         bytes _relative
 
-        # The noted fields, and the number of fields whose names begin with `meta-`.
+        # `_noted`: the noted fields. `meta_count`: the number of fields whose names begin with `meta-`.
         FieldSpan[16] _noted
         int meta_count
 

@@ -102,8 +102,8 @@ cdef class HpackEncoder:
     cdef:
         readonly DynamicTable table
 
-        # By `HeaderTemplate._place`: the template, or None; its encoded block; the generation of the table for which that
-        # is valid.
+        # At the index `HeaderTemplate._place`: the template or None (`_templates`), its encoded block (`_blocks`), the
+        # generation of the table for which that block is valid (`_generations`).
         list _templates
         list _blocks
         uint64_t[KNOWN_TEMPLATES] _generations

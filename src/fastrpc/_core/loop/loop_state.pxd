@@ -17,7 +17,7 @@ cdef enum:
 @cython.final
 cdef class HeldSockets:
     cdef:
-        # The loop, the callback `look`, and the context in which it runs.
+        # `_loop`: the loop. `_look`: the callback `look`. `_context`: the context in which it runs.
         object _loop
         object _look
         object _context

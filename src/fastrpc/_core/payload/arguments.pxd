@@ -61,7 +61,7 @@ cdef class ArgumentShape:
         # The fewest positional arguments that suffice; more than `positional` if a keyword-only parameter is required.
         readonly Py_ssize_t shortest
 
-        # The numbers for `names` in a REQUEST; the position of each former name.
+        # `told`: the numbers for `names` in a REQUEST. `renamed`: the position of each former name.
         readonly ParameterNames told
         readonly dict renamed
 

@@ -20,8 +20,8 @@ cdef class BytesEncoder:
 @cython.final
 cdef class DefaultFiller:
     cdef:
-        # The kind of values that this object traverses, and the class of an object with fields. Set once, by `define`,
-        # since types may refer to themselves.
+        # `_kind`: the kind of values that this object traverses. `cls`: the class of an object with fields. Both are
+        # set once, by `define`, because types may refer to themselves.
         int _kind
         readonly object cls
 

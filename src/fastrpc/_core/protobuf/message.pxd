@@ -68,8 +68,8 @@ cdef struct FieldTable:
     uint32_t number
     uint8_t kind
     uint8_t shape
-    # The wire type of one value; whether a list is packed. The encoder writes `tag` before one value, or before all
-    # packed values.
+    # `wire_type`: the wire type of one value. `is_packed`: whether a list is packed. The encoder writes `tag` before
+    # one value, or before all packed values.
     uint8_t wire_type
     bint is_packed
     # For an integer: its bounds (`most`, `least`); whether it has 32 bits (`is_narrow`); whether the lowest bit on the

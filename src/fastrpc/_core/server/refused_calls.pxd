@@ -8,7 +8,7 @@ from fastrpc._core.calls.call cimport MethodRoute
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum:
-    # The milliseconds before a retry that are stated after too many wrong credentials of a host.
+    # The pause before a retry, in milliseconds, that is stated to a host with too many wrong credentials.
     REFUSED_PAUSE_MS = 1000
 
 

@@ -29,7 +29,7 @@ from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_r
 from fastrpc.status import Status
 
 cdef enum:
-    # The milliseconds before a retry that are stated for a method that may still appear.
+    # The pause before a retry, in milliseconds, that is stated for a method that may still appear.
     ABSENT_PAUSE_MS = 2000
 
 logger = logging.getLogger("fastrpc.server")

@@ -25,8 +25,9 @@ cdef class ServerCall(Call):
         MethodCounters counters
         HandlerTask task
 
-        # Booleans of a byte each, as in Call. Whether the handler has to stop because the call was ended; whether the
-        # handler runs in a thread or its answer is being compressed; whether the call is in `ServedConnection.held`.
+        # Booleans of a byte each, as in Call. `was_cancelled`: whether the handler has to stop because the call was
+        # ended. `is_running`: whether the handler runs in a thread or its answer is being compressed. `is_held`:
+        # whether the call is in `ServedConnection.held`.
         uint8_t was_cancelled
         uint8_t is_running
         uint8_t is_held
@@ -69,7 +70,8 @@ cdef class ServerCall(Call):
         # an alias, gRPC name or route does not reveal the method. Set only if access is checked.
         bytes sent_name
 
-        # The identity of this call, if `keeps_identity`; the instant at which its separate credential expires, 0 = never.
+        # `own_identity`: the identity of this call, if `keeps_identity`. `own_expires_ns`: the instant at which the
+        # separate credential of the call expires, 0 = never.
         object own_identity
         uint64_t own_expires_ns
 

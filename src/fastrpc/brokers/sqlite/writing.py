@@ -108,7 +108,8 @@ class BrokerWriter:
         self._groups: dict[str, int] = {}
         # For each group the place that was last written since the start.
         self._places: dict[int, tuple[int, int]] = {}
-        # The groups that have rows in the table `settled`, and the groups that have rows in the table `counted`.
+        # `_with_settled`: the groups that have rows in the table `settled`. `_with_counted`: those with rows in
+        # `counted`.
         self._with_settled: set[int] = set()
         self._with_counted: set[int] = set()
         self._removed = RemovedRows()
